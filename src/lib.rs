@@ -1,0 +1,1 @@
+//! Declare infrastructure on Kubernetes in Rust.

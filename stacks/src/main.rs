@@ -1,0 +1,2 @@
+//! The stackctl binary.
+fn main() {}
