@@ -1,0 +1,53 @@
+//! A program's stacks by name, and the finished graph.
+
+use serde_json::Value;
+
+use super::Resource;
+
+/// A finished, validated graph: what a stack declares for one namespace and one set of settings.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The stack's name.
+    pub stack: String,
+    /// The namespace of resources that name none.
+    pub namespace: String,
+    /// The resources, each after everything it needs.
+    pub resources: Vec<Resource>,
+}
+
+/// Makes a graph from settings (the defaults with what the user said on top) for a namespace.
+pub type Build = Box<dyn Fn(&Value, &str) -> Result<Graph, GraphErrors> + Send + Sync>;
+
+/// A stack that a program offers: what `stackctl::main` takes.
+pub struct Definition {
+    /// What the user types, such as `quick-start`.
+    pub name: String,
+    /// One line for the list of stacks.
+    pub about: String,
+    /// Every setting with its default, as a JSON object; the keys are the only ones there are, the values give the types.
+    pub defaults: Value,
+    /// Makes the graph.
+    pub build: Build,
+}
+
+/// Everything that is wrong with a graph, each with its place in the program.
+#[derive(Debug, thiserror::Error)]
+#[error("{} in stack {stack}", if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) })]
+pub struct GraphErrors {
+    /// The stack's name.
+    pub stack: String,
+    /// In the order of their places.
+    pub errors: Vec<GraphError>,
+}
+
+/// One thing that is wrong with a graph.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{location}: {message}")]
+pub struct GraphError {
+    /// Where in the program.
+    pub location: super::Location,
+    /// What is wrong and why.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
