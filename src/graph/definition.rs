@@ -1,8 +1,10 @@
 //! A program's stacks by name, and the finished graph.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Resource;
+use super::{Location, Resource, Stack};
 
 /// A finished, validated graph: what a stack declares for one namespace and one set of settings.
 #[derive(Clone, Debug)]
@@ -28,6 +30,49 @@ pub struct Definition {
     pub defaults: Value,
     /// Makes the graph.
     pub build: Build,
+}
+
+impl Definition {
+    /// A stack named `name`, with settings of type `S` (a struct; its `Default` gives every setting's default), declared by `build`.
+    #[track_caller]
+    pub fn new<S>(
+        name: impl Into<String>,
+        about: impl Into<String>,
+        build: impl Fn(S, &mut Stack) + Send + Sync + 'static,
+    ) -> Self
+    where
+        S: Default + Serialize + DeserializeOwned,
+    {
+        let (name, location) = (name.into(), Location::caller());
+        let stack_name = name.clone();
+        Self {
+            name,
+            about: about.into(),
+            defaults: serde_json::to_value(S::default()).unwrap_or_default(),
+            build: Box::new(move |settings, namespace| {
+                let settings = serde_json::from_value(settings.clone()).map_err(|error| GraphErrors {
+                    stack: stack_name.clone(),
+                    errors: vec![GraphError {
+                        location: location.clone(),
+                        message: format!("its settings don't fit: {error}"),
+                        hint: None,
+                    }],
+                })?;
+                let mut stack = Stack::new(&stack_name, namespace);
+                build(settings, &mut stack);
+                stack.finish()
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Definition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Definition")
+            .field("name", &self.name)
+            .field("defaults", &self.defaults)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Everything that is wrong with a graph, each with its place in the program.

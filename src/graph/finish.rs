@@ -1,0 +1,189 @@
+//! From a stack to a graph: every check that needs no cluster, the references that stand in bodies, and the order.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Graph, GraphError, GraphErrors, Need, ObjectId, OnChange, Resource, Scope, Stack, Until, late, order,
+    references,
+};
+
+/// The first 16 hexadecimal digits of a SHA-256.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().take(8).fold(String::new(), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+pub(super) fn finish(stack: Stack) -> Result<Graph, GraphErrors> {
+    let (name, namespace) = (stack.name().to_owned(), stack.namespace().to_owned());
+    let Stack { mut resources, mut errors, .. } = stack;
+    scopes_from_crds(&mut resources, &namespace);
+    let by_id = index(&resources, &mut errors);
+    check_late(&resources, &by_id, &mut errors);
+    let found = references::find(&resources);
+    errors.extend(found.errors);
+    for (from, need) in found.needs {
+        if need.on != from
+            && !resources[from].needs.iter().any(|known| known.on == need.on && known.until >= need.until)
+        {
+            resources[from].needs.push(need);
+        }
+    }
+    let order = match order::order(&resources) {
+        Ok(order) => order,
+        Err(error) => {
+            errors.push(error);
+            Vec::new()
+        }
+    };
+    if !errors.is_empty() {
+        errors.sort_by(|a, b| (&a.location, &a.message).cmp(&(&b.location, &b.message)));
+        errors.dedup();
+        return Err(GraphErrors { stack: name, errors });
+    }
+    Ok(Graph { stack: name, namespace, resources: order::reorder(resources, &order) })
+}
+
+/// A custom object's scope may be known from the CRD beside it.
+fn scopes_from_crds(resources: &mut [Resource], namespace: &str) {
+    let crds: BTreeMap<(String, String), Scope> = resources
+        .iter()
+        .filter(|resource| resource.gvk.kind == "CustomResourceDefinition")
+        .filter_map(|crd| {
+            let text = |pointer: &str| crd.body.pointer(pointer).and_then(Value::as_str);
+            let scope = if text("/spec/scope")? == "Namespaced" { Scope::Namespaced } else { Scope::Cluster };
+            Some(((text("/spec/group")?.to_owned(), text("/spec/names/kind")?.to_owned()), scope))
+        })
+        .collect();
+    for resource in resources.iter_mut().filter(|resource| resource.scope.is_none()) {
+        if let Some(scope) = crds.get(&(resource.gvk.group.clone(), resource.gvk.kind.clone())) {
+            resource.settle_scope(*scope, namespace);
+        }
+    }
+}
+
+fn index(resources: &[Resource], errors: &mut Vec<GraphError>) -> BTreeMap<ObjectId, usize> {
+    let mut by_id = BTreeMap::new();
+    for (number, resource) in resources.iter().enumerate() {
+        if let Some(first) = by_id.insert(resource.id.clone(), number) {
+            let first: usize = first;
+            errors.push(GraphError {
+                location: resource.location.clone(),
+                message: format!("{} is declared twice, first at {}", resource.id, resources[first].location),
+                hint: Some("give one of them another name or namespace".to_owned()),
+            });
+        }
+    }
+    by_id
+}
+
+fn check_late(resources: &[Resource], by_id: &BTreeMap<ObjectId, usize>, errors: &mut Vec<GraphError>) {
+    for resource in resources {
+        for late in late::unresolved(&resource.body) {
+            if !by_id.contains_key(&late.id) {
+                errors.push(GraphError {
+                    location: resource.location.clone(),
+                    message: format!(
+                        "{} waits for a value of {}, which is not in this stack",
+                        resource.id, late.id
+                    ),
+                    hint: Some("a handle belongs to the stack that gave it".to_owned()),
+                });
+            }
+        }
+    }
+}
+
+impl Resource {
+    /// Settles the scope of an object whose kind only the server or a CRD knew, and with it its namespace.
+    pub fn settle_scope(&mut self, scope: Scope, namespace: &str) {
+        self.scope = Some(scope);
+        match scope {
+            Scope::Namespaced if self.id.namespace.is_none() => {
+                self.id.namespace = Some(namespace.to_owned());
+                self.body["metadata"]["namespace"] = json!(namespace);
+            }
+            Scope::Cluster => {
+                self.id.namespace = None;
+                if let Some(metadata) = self.body.get_mut("metadata").and_then(Value::as_object_mut) {
+                    metadata.remove("namespace");
+                }
+            }
+            Scope::Namespaced => {}
+        }
+    }
+
+    /// Where its pod template stands, for the kinds that roll.
+    fn pod_template(&mut self) -> Option<&mut Value> {
+        let pointer = match self.gvk.kind.as_str() {
+            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "/spec/template",
+            "CronJob" => "/spec/jobTemplate/spec/template",
+            _ => return None,
+        };
+        self.body.pointer_mut(pointer)
+    }
+}
+
+impl Graph {
+    /// Writes into each pod template a hash of the ConfigMaps and Secrets whose change shall roll its pods. `secret` gives the keyed
+    /// fingerprint of a Secret's content: a plain hash of a short password could be guessed.
+    pub fn annotate_rolls(&mut self, secret: &dyn Fn(&[u8]) -> String) {
+        let digests: Vec<String> = self
+            .resources
+            .iter()
+            .map(|resource| {
+                let part = |name: &str| resource.body.get(name).cloned().unwrap_or_default();
+                // serde_json's maps are sorted: the same content gives the same text.
+                let content = json!([part("data"), part("binaryData"), part("stringData")]).to_string();
+                match resource.gvk.kind.as_str() {
+                    "ConfigMap" => digest(content.as_bytes()),
+                    "Secret" => secret(content.as_bytes()),
+                    _ => String::new(),
+                }
+            })
+            .collect();
+        let names: Vec<String> = self
+            .resources
+            .iter()
+            .map(|resource| resource.id.to_string().to_lowercase().replace(' ', "-"))
+            .collect();
+        for resource in &mut self.resources {
+            let rolls: Vec<usize> = resource
+                .configs
+                .iter()
+                .filter(|config| config.on_change == OnChange::Roll)
+                .map(|config| config.on)
+                .collect();
+            if let Some(template) = resource.pod_template() {
+                for on in rolls {
+                    template["metadata"]["annotations"][format!("stackctl.dev/hash-{}", names[on])] =
+                        json!(digests[on]);
+                }
+            }
+        }
+    }
+
+    /// The number of the resource that is this object.
+    pub fn position(&self, id: &ObjectId) -> Option<usize> {
+        self.resources.iter().position(|resource| resource.id == *id)
+    }
+
+    /// The needs of every late value are edges too; this lists all edges as `(from, need)`.
+    pub fn edges(&self) -> impl Iterator<Item = (usize, &Need)> {
+        self.resources
+            .iter()
+            .enumerate()
+            .flat_map(|(from, resource)| resource.needs.iter().map(move |need| (from, need)))
+    }
+}
+
+/// The need that a late value makes.
+pub(super) fn late_need(on: usize) -> Need {
+    Need { on, until: Until::Ready, why: "a value of it is used".to_owned() }
+}
