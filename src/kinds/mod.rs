@@ -1,13 +1,42 @@
 //! What stackctl knows about single kinds: when an object is ready, which of its fields can't change, what is noise in
 //! a diff, and what a replacement loses. Pure: verdicts take the time as an argument and say when to look again.
 
+mod api_service;
+pub(crate) mod common;
+mod config;
+mod custom_resource_definition;
+mod daemon_set;
+mod deployment;
+pub(crate) mod events;
+mod gateway;
+mod generic;
+mod horizontal_pod_autoscaler;
+mod job;
+pub(crate) mod json;
+mod namespace;
+mod persistent_volume;
+mod persistent_volume_claim;
+mod pod;
+mod pod_disruption_budget;
+mod pods;
+mod replica_set;
+mod resource_quota;
+mod selector;
+pub(crate) mod service;
+mod stateful_set;
+mod table;
 mod verdict;
+mod workload;
+
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 
+pub use table::rules;
 pub use verdict::{Evidence, Missing, Related, Verdict};
 
-use crate::graph::{Gvk, Policy};
+use crate::graph::Policy;
 
 /// What a verdict is made from, beside the object.
 #[derive(Clone, Debug)]
@@ -24,14 +53,21 @@ pub struct Context<'a> {
     pub before: Option<&'a Value>,
     /// What the program says about the resource.
     pub policy: &'a Policy,
-    /// The live objects that [`KindRules::related`] asked for: Pods, ReplicaSets, Events, EndpointSlices…
+    /// The live objects that [`KindRules::related`] asked for: Pods, ReplicaSets, Events, EndpointSlices… A verdict without
+    /// them (the first one, say, from the answer to the apply) is valid, but knows fewer reasons.
     pub related: &'a [Value],
 }
 
 /// The rules of one kind. Every method is pure and total: any JSON is accepted, none panics.
 pub trait KindRules: Sync {
-    /// Whether `object` works, and if not, what is missing.
-    fn assess(&self, object: &Value, context: &Context<'_>) -> Verdict;
+    /// Whether `object` works, and if not, what is missing: the questions that every kind shares, then [`KindRules::judge`].
+    fn assess(&self, object: &Value, context: &Context<'_>) -> Verdict {
+        let verdict = common::prefix(object, context).unwrap_or_else(|| self.judge(object, context));
+        common::with_foreign_change(verdict, object, context)
+    }
+
+    /// The kind's own part of [`KindRules::assess`]: the object is ours, not being deleted, and its controller has seen it.
+    fn judge(&self, object: &Value, context: &Context<'_>) -> Verdict;
 
     /// Which other objects [`KindRules::assess`] wants to see beside `object`.
     fn related(&self, object: &Value) -> Vec<Related> {
@@ -39,19 +75,28 @@ pub trait KindRules: Sync {
         Vec::new()
     }
 
-    /// Dotted paths, without list indices, that the API server never lets change on a live object; such a change is a replacement.
+    /// Dotted paths, without list indices, that the API server doesn't let change on a live object; such a change is a replacement.
+    /// They are consulted for what the server has refused ([`covers`]); some are fixed only in certain states (an `immutable` ConfigMap).
     fn immutable(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Dotted paths of server- or controller-owned fields that a diff leaves out.
+    /// Dotted paths of server- or controller-owned fields, those of all kinds included, that a diff leaves out ([`covers`]) unless
+    /// the program itself sets them.
     fn noise(&self) -> &'static [&'static str] {
-        &[]
+        common::noise![]
     }
 
     /// Whether the name of an object is part of its meaning, so that it can't be probed under another name.
     fn name_is_spec(&self) -> bool {
         false
+    }
+
+    /// Why going from `live` to `desired` needs a replacement although the API server would take the update (the cloud behind it
+    /// would not); `None`: it doesn't.
+    fn replaces(&self, live: &Value, desired: &Value) -> Option<String> {
+        let _ = (live, desired);
+        None
     }
 
     /// What is lost when `live` is deleted and created again, in words for the plan.
@@ -87,16 +132,28 @@ pub enum Guard {
     Crds,
 }
 
-/// The rules for a kind; kinds that are not known get the generic ones (conditions, observedGeneration).
-pub fn rules(gvk: &Gvk) -> &'static dyn KindRules {
-    let _ = gvk;
-    &Generic
+/// Whether one of `patterns` (dotted paths as in [`KindRules::noise`]) is `path` or a parent of it. `path` is dotted, too, the keys of maps as they
+/// are (`metadata.labels.app.kubernetes.io/name`); list keys and indices (`containers[name=srs]`) count for nothing.
+pub fn covers(patterns: &[&str], path: &str) -> bool {
+    let path = without_list_keys(path);
+    patterns.iter().any(|pattern| {
+        path.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
-struct Generic;
-
-impl KindRules for Generic {
-    fn assess(&self, _object: &Value, _context: &Context<'_>) -> Verdict {
-        Verdict::Ready { note: None }
-    }
+fn without_list_keys(path: &str) -> String {
+    let mut depth = 0_usize;
+    path.chars()
+        .filter(|c| {
+            match c {
+                '[' => depth += 1,
+                ']' => {
+                    depth = depth.saturating_sub(1);
+                    return false;
+                }
+                _ => {}
+            }
+            depth == 0
+        })
+        .collect()
 }

@@ -85,3 +85,52 @@ pub enum Related {
         name: Option<String>,
     },
 }
+
+impl Verdict {
+    /// It works, and there is nothing to tell.
+    pub(crate) fn ready() -> Self {
+        Self::Ready { note: None }
+    }
+
+    /// It works, with a remark.
+    pub(crate) fn ready_with(note: impl Into<String>) -> Self {
+        Self::Ready { note: Some(note.into()) }
+    }
+}
+
+impl Missing {
+    /// What is missing, as a code and in words.
+    pub(crate) fn new(code: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { code: code.into(), reason: reason.into(), ..Self::default() }
+    }
+
+    /// With numbers that only grow.
+    pub(crate) fn progress(self, progress: Vec<i64>) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// With an observed fact.
+    pub(crate) fn evidence(mut self, evidence: Evidence) -> Self {
+        self.evidence.push(evidence);
+        self
+    }
+
+    /// With a time at which the verdict may be another one without any event.
+    pub(crate) fn look_again_at(mut self, time: f64) -> Self {
+        self.look_again_at = Some(self.look_again_at.map_or(time, |other| other.min(time)));
+        self
+    }
+}
+
+impl Evidence {
+    /// A fact, observed on `object`.
+    pub(crate) fn new(object: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            object: object.into(),
+            container: None,
+            image: None,
+            message: message.into(),
+            wants_logs: false,
+        }
+    }
+}

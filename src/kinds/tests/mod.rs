@@ -1,0 +1,1 @@
+//! Tables and properties over the rules of all kinds.
