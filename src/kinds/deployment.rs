@@ -33,6 +33,8 @@ impl KindRules for Deployment {
                 "OldPodsRunning",
                 format!("{} of the earlier revision still to end", plural(replicas - updated, "pod")),
             )
+        } else if replicas > spec {
+            ("SurplusReplicas", format!("{} beyond {spec} still to end", plural(replicas - spec, "pod")))
         } else if available < spec {
             ("PodsNotAvailable", format!("{available} of {spec} replicas available"))
         } else if spec > 0 && !available_condition.is_some_and(|condition| condition.is_true()) {

@@ -75,13 +75,13 @@ pub trait KindRules: Sync {
         Vec::new()
     }
 
-    /// Dotted paths, without list indices, that the API server doesn't let change on a live object; such a change is a replacement.
-    /// They are consulted for what the server has refused ([`covers`]); some are fixed only in certain states (an `immutable` ConfigMap).
+    /// Dotted paths, without list indices (the keys of maps as they are), that the API server doesn't let change on a live
+    /// object; such a change is a replacement. They are consulted for what the server has refused; some are fixed only in certain states (an `immutable` ConfigMap).
     fn immutable(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Dotted paths of server- or controller-owned fields, those of all kinds included, that a diff leaves out ([`covers`]) unless
+    /// Dotted paths of server- or controller-owned fields, those of all kinds included, that a diff leaves out unless
     /// the program itself sets them.
     fn noise(&self) -> &'static [&'static str] {
         common::noise![]
@@ -130,30 +130,4 @@ pub enum Guard {
     Volumes,
     /// A CustomResourceDefinition: every object of that kind goes with it.
     Crds,
-}
-
-/// Whether one of `patterns` (dotted paths as in [`KindRules::noise`]) is `path` or a parent of it. `path` is dotted, too, the keys of maps as they
-/// are (`metadata.labels.app.kubernetes.io/name`); list keys and indices (`containers[name=srs]`) count for nothing.
-pub fn covers(patterns: &[&str], path: &str) -> bool {
-    let path = without_list_keys(path);
-    patterns.iter().any(|pattern| {
-        path.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
-}
-
-fn without_list_keys(path: &str) -> String {
-    let mut depth = 0_usize;
-    path.chars()
-        .filter(|c| {
-            match c {
-                '[' => depth += 1,
-                ']' => {
-                    depth = depth.saturating_sub(1);
-                    return false;
-                }
-                _ => {}
-            }
-            depth == 0
-        })
-        .collect()
 }
