@@ -75,13 +75,17 @@ impl Differ<'_> {
                 }
             }
             (Some(Value::Array(old)), Some(Value::Array(new))) => self.visit_list(path, old, new),
-            (None, Some(Value::Object(new))) if !new.is_empty() => self.visit_new(path, new),
+            (None, Some(Value::Object(new))) if new.values().any(|value| !value.is_null()) => {
+                self.visit_new(path, new);
+            }
             (None, Some(Value::Array(new))) if new.iter().any(|item| !is_scalar(item)) => {
                 self.visit_list(path, &[], new);
             }
             // The object itself, and maps that hold noise beside others' fields, are taken apart.
             (Some(Value::Object(old)), None)
-                if path.0.len() < 2 || old.keys().any(|name| self.is_noise(&path.field(name))) =>
+                if path.0.is_empty()
+                    || (path.0.len() == 1 && old.values().any(|value| !value.is_null()))
+                    || old.keys().any(|name| self.is_noise(&path.field(name))) =>
             {
                 for (name, value) in old {
                     self.visit(&path.field(name), Some(value), None);
@@ -111,10 +115,10 @@ impl Differ<'_> {
         {
             for (item, value) in old_items.iter().zip(old) {
                 let counterpart = new_items.iter().position(|new| new == item).map(|index| &new[index]);
-                self.visit(&path.item(item.clone()), Some(value), counterpart);
+                self.visit_item(&path.item(item.clone()), Some(value), counterpart);
             }
             for (item, value) in new_items.iter().zip(new).filter(|(item, _)| !old_items.contains(item)) {
-                self.visit(&path.item(item.clone()), None, Some(value));
+                self.visit_item(&path.item(item.clone()), None, Some(value));
             }
             self.visit_order(path, &old_items, &new_items);
         } else if old.iter().chain(new).all(is_scalar) {
@@ -126,8 +130,19 @@ impl Differ<'_> {
             let end = old.iter().rev().zip(new.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
             let (old, new) = (&old[start..old.len() - end], &new[start..new.len() - end]);
             for index in 0..old.len().max(new.len()) {
-                self.visit(&path.item(Item::Index(start + index)), old.get(index), new.get(index));
+                self.visit_item(&path.item(Item::Index(start + index)), old.get(index), new.get(index));
             }
+        }
+    }
+
+    /// In a list, unlike in a map, null is an item.
+    fn visit_item(&mut self, path: &Path, before: Option<&Value>, after: Option<&Value>) {
+        if before == Some(&Value::Null) || after == Some(&Value::Null) {
+            if before != after {
+                self.push(path, before, after);
+            }
+        } else {
+            self.visit(path, before, after);
         }
     }
 

@@ -282,7 +282,7 @@ pub(super) mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             (-2_i64..3).prop_map(Value::from),
-            any::<f64>().prop_map(Value::from),
+            (-9_i32..9).prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
             "[a-c]{0,2}".prop_map(Value::from),
         ];
         leaf.prop_recursive(5, 40, 5, move |inner| {
@@ -339,8 +339,7 @@ pub(super) mod tests {
             let set = FieldSet::parse(&json);
             for leaf in set.leaves() {
                 prop_assert!(set.contains(&leaf));
-                let _ = leaf.to_string();
-                prop_assert_eq!(super::super::path::dotted(&leaf.dotted()).is_empty(), leaf.dotted().is_empty() || !leaf.dotted().contains(|c| c != '[' && c != ']'));
+                prop_assert!(!leaf.to_string().is_empty());
             }
         }
 

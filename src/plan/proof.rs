@@ -119,6 +119,7 @@ fn write_projection(out: &mut Vec<u8>, object: &Value, fields: &FieldSet<'_>) {
     }
     match object {
         Value::Object(map) => {
+            out.push(b'o');
             for (name, inner) in fields.fields() {
                 if let Some(value) = map.get(name) {
                     write_text(out, b'k', name);
@@ -127,6 +128,7 @@ fn write_projection(out: &mut Vec<u8>, object: &Value, fields: &FieldSet<'_>) {
             }
         }
         Value::Array(list) => {
+            out.push(b'a');
             for (index, inner) in fields.select(list) {
                 out.push(b'i');
                 write_projection(out, &list[index], inner);
@@ -163,7 +165,7 @@ mod tests {
     use super::super::fields::tests::any_json;
     use super::*;
 
-    pub(crate) fn keyed(bytes: &[u8]) -> [u8; 16] {
+    fn keyed(bytes: &[u8]) -> [u8; 16] {
         let mut out = [0; 16];
         out.copy_from_slice(&Sha256::digest([b"key".as_slice(), bytes].concat())[..16]);
         out
