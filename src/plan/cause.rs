@@ -8,6 +8,7 @@ use super::diff::DiffContext;
 use super::owners::{Owner, Owners, Sent};
 use super::path::{Item, Path, Step};
 use super::wanted::satisfied;
+use crate::graph::late::unresolved;
 
 /// Attributes changes of one object.
 pub(super) struct Causes<'a> {
@@ -27,8 +28,8 @@ impl<'a> Causes<'a> {
 
     pub(super) fn of(&self, path: &Path, before: Option<&Value>, after: Option<&Value>) -> Cause {
         let wanted = path.find(self.context.body).filter(|wanted| !wanted.is_null());
-        if let Some(of) = wanted.and_then(|wanted| (self.context.late)(wanted)) {
-            return Cause::KnownAfterApply { of };
+        if let Some(of) = wanted.and_then(|wanted| unresolved(wanted).into_iter().next()) {
+            return Cause::KnownAfterApply { of: of.id };
         }
         match (wanted, before, after) {
             _ if !self.stays => Cause::Intent,

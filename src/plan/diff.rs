@@ -14,11 +14,10 @@ use super::owners::Sent;
 use super::path::{Item, Path, Step};
 use super::proof::{Fingerprint, is_secret};
 use super::wanted::items;
-use crate::graph::ObjectId;
 
 /// What a diff is made from, beside the two objects.
 pub struct DiffContext<'a> {
-    /// The body that is sent; `Null` for a deletion.
+    /// The body that is sent, late values that are not known yet still in it; `Null` for a deletion.
     pub body: &'a Value,
     /// Our field manager.
     pub manager: &'a str,
@@ -28,8 +27,6 @@ pub struct DiffContext<'a> {
     pub noise: &'a Noise,
     /// What people added and `after` doesn't have any more ([`super::additions::without`]).
     pub additions: &'a [Addition],
-    /// Whose late value stands in a value of the body, if one does.
-    pub late: &'a dyn Fn(&Value) -> Option<ObjectId>,
     /// How values of Secrets are shown.
     pub fingerprint: Fingerprint<'a>,
 }

@@ -5,6 +5,8 @@ use super::super::additions::{additions, without};
 use super::super::change::Cause;
 use super::super::fields::tests::any_json;
 use super::*;
+use crate::graph::ObjectId;
+use crate::graph::late::Late;
 
 struct Case {
     body: Value,
@@ -32,22 +34,12 @@ impl Case {
         after: Option<&Value>,
         additions: &[Addition],
     ) -> Vec<FieldChange> {
-        let late = |value: &Value| {
-            let name = value.as_str()?.strip_prefix("late:")?;
-            Some(ObjectId {
-                group: String::new(),
-                kind: "Service".to_owned(),
-                namespace: None,
-                name: name.to_owned(),
-            })
-        };
         let context = DiffContext {
             body: &self.body,
             manager: "us",
             sent: self.sent,
             noise: &self.noise,
             additions,
-            late: &late,
             fingerprint: &|bytes| [u8::try_from(bytes.len() % 256).unwrap(); 16],
         };
         diff(live, after, &context)
@@ -132,15 +124,23 @@ fn a_moved_item_is_a_change_only_where_order_means_something() {
 
 #[test]
 fn creates_tell_intent_from_default_and_admission() {
+    let web = ObjectId {
+        group: String::new(),
+        kind: "Service".to_owned(),
+        namespace: None,
+        name: "web".to_owned(),
+    };
+    let late = Late::<String>::new(web, "/spec/clusterIP", "192.0.2.1").to_string();
     let body = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "labels": {"app": "x"}},
         "spec": {"template": {"spec": {"containers": [{"name": "srs", "image": "1", "resources": {"limits": {"cpu": "1000m"}}}]}},
-                 "host": "late:web", "paused": true}});
+                 "host": late, "paused": true}});
     let mut after = body.clone();
     after["metadata"] =
         json!({"name": "a", "uid": "7", "labels": {"app": "x", "team": "video"}, "managedFields": []});
     after["status"] = json!({"replicas": 0});
     after["spec"]["replicas"] = json!(1);
     after["spec"]["paused"] = json!(false);
+    after["spec"]["host"] = json!("192.0.2.1");
     after["spec"]["template"]["spec"]["containers"] = json!([
         {"name": "srs", "image": "1", "resources": {"limits": {"cpu": "1"}}, "imagePullPolicy": "Always"}, {"name": "sidecar", "image": "s"}]);
     let c = "spec.template.spec.containers";
@@ -149,7 +149,7 @@ fn creates_tell_intent_from_default_and_admission() {
         [
             r#"+ metadata.labels.app:  -> "x" (intent)"#.to_owned(),
             r#"+ metadata.labels.team:  -> "video" (admission)"#.to_owned(),
-            r#"+ spec.host:  -> "late:web" (after Service web)"#.to_owned(),
+            r#"+ spec.host:  -> "192.0.2.1" (after Service web)"#.to_owned(),
             "+ spec.paused:  -> false (admission)".to_owned(),
             "+ spec.replicas:  -> 1 (default)".to_owned(),
             format!(r#"+ {c}[name=sidecar].image:  -> "s" (admission)"#),
