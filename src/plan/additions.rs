@@ -125,8 +125,8 @@ pub fn removals(live: &Value, additions: &[Addition]) -> Vec<Value> {
     let version = live.pointer("/metadata/resourceVersion").cloned().unwrap_or(Value::Null);
     let test = json!({"op": "test", "path": "/metadata/resourceVersion", "value": version});
     let removals = pointers.iter().rev().map(|tokens| {
-        let path: String = tokens.iter().map(|token| format!("/{token}")).collect();
-        json!({"op": "remove", "path": path})
+        let names: Vec<String> = tokens.iter().map(ToString::to_string).collect();
+        json!({"op": "remove", "path": format!("/{}", names.join("/"))})
     });
     std::iter::once(test).chain(removals).collect()
 }

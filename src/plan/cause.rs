@@ -62,14 +62,14 @@ impl<'a> Causes<'a> {
         if !self.exists {
             return Cause::Intent;
         }
-        let owned = self.owners.is_ours(path);
+        let is_ours = self.owners.is_ours(path);
         let other = self.owners.other(path);
         match self.context.sent {
             // It was the server's answer to the same body that the value was another one.
-            Sent::Same if owned && other.is_none() => Cause::Admission,
+            Sent::Same if is_ours && other.is_none() => Cause::Admission,
             Sent::Same if before.is_none() => drift(self.owners.remover()),
             Sent::Same => drift(other.or_else(|| self.owners.remover())),
-            Sent::Changed if !owned => match other.filter(|owner| owner.is_human()) {
+            Sent::Changed if !is_ours => match other.filter(|owner| owner.is_human()) {
                 Some(owner) => drift(Some(owner)),
                 None => Cause::Intent,
             },

@@ -20,19 +20,18 @@ pub fn masked(path: &Path, value: &Value, fingerprint: Fingerprint<'_>) -> Value
         })
         .collect();
     match (names.as_slice(), value) {
-        ([] | ["metadata"] | ["metadata", "annotations"] | ["data" | "stringData"], Value::Object(map)) => {
-            map.iter()
-                .map(|(name, value)| (name.clone(), masked(&path.field(name), value, fingerprint)))
-                .collect::<Map<_, _>>()
-                .into()
-        }
+        ([] | ["metadata" | "data" | "stringData"] | ["metadata", "annotations"], Value::Object(map)) => map
+            .iter()
+            .map(|(name, value)| (name.clone(), masked(&path.field(name), value, fingerprint)))
+            .collect::<Map<_, _>>()
+            .into(),
         (["data" | "stringData", ..] | ["metadata", "annotations", LAST_APPLIED, ..], value) => {
             let bytes = match value {
                 Value::String(text) => fingerprint(text.as_bytes()),
                 other => fingerprint(other.to_string().as_bytes()),
             };
-            let short: String = bytes[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({"fingerprint": short})
+            let [a, b, c, d, ..] = bytes;
+            json!({"fingerprint": format!("{:08x}", u32::from_be_bytes([a, b, c, d]))})
         }
         // Copies of fields in managedFields are names, not values.
         (_, value) => value.clone(),

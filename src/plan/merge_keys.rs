@@ -102,8 +102,9 @@ impl Lists {
         for object in objects {
             let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
             if lists.kind.is_empty() {
-                lists.group = text("apiVersion").rsplit_once('/').map_or("", |(group, _)| group).to_owned();
-                lists.kind = text("kind").to_owned();
+                lists.group =
+                    text("apiVersion").rsplit_once('/').map(|(group, _)| group.into()).unwrap_or_default();
+                lists.kind = text("kind").into();
                 lists.pod_spec = pod_spec(&lists.kind).filter(|_| lists.is_built_in());
             }
             if !lists.is_built_in() {

@@ -183,17 +183,17 @@ impl Path {
         let parent = parents.iter().try_fold(object, |value, step| match step {
             Step::Field(name) => value.as_object_mut()?.get_mut(name),
             Step::Item(item) => {
-                let list = value.as_array_mut()?;
-                let index = item.position(list)?;
-                list.get_mut(index)
+                let items = value.as_array_mut()?;
+                let index = item.position(items)?;
+                items.get_mut(index)
             }
         })?;
         match last {
             Step::Field(name) => parent.as_object_mut()?.remove(name),
             Step::Item(item) => {
-                let list = parent.as_array_mut()?;
-                let index = item.position(list)?;
-                Some(list.remove(index))
+                let items = parent.as_array_mut()?;
+                let index = item.position(items)?;
+                Some(items.remove(index))
             }
         }
     }

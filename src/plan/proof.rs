@@ -32,8 +32,8 @@ pub struct Hashes {
 
 impl fmt::Debug for Hashes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = |hash: &[u8; 16]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        write!(f, "{} {} {}", hex(&self.sent), hex(&self.managed), hex(&self.live))
+        let hex = |hash: &[u8; 16]| u128::from_be_bytes(*hash);
+        write!(f, "{:032x} {:032x} {:032x}", hex(&self.sent), hex(&self.managed), hex(&self.live))
     }
 }
 
@@ -52,13 +52,13 @@ pub fn hashes(body: &Value, object: &Value, manager: &str, fingerprint: Fingerpr
     let sent = finish(&bytes, body, fingerprint);
     bytes.clear();
     write(&mut bytes, entry.fields_v1);
-    let managed = finish(&bytes, body, fingerprint);
+    let entry_hash = finish(&bytes, body, fingerprint);
     bytes.clear();
     write_projection(&mut bytes, object, &entry.fields());
     // The API version is what the entry is expressed in.
     write(&mut bytes, object.get("apiVersion").unwrap_or(&Value::Null));
     let live = finish(&bytes, object, fingerprint);
-    Some(Hashes { sent, managed, live })
+    Some(Hashes { sent, managed: entry_hash, live })
 }
 
 /// Whether there is nothing to do: an apply of `body` would change nothing of ours in `live`, by the hashes recorded after
@@ -100,7 +100,9 @@ fn write(out: &mut Vec<u8>, value: &Value) {
         Value::String(text) => write_text(out, b's', text),
         Value::Array(list) => {
             write_length(out, b'[', list.len());
-            list.iter().for_each(|item| write(out, item));
+            for item in list {
+                write(out, item);
+            }
         }
         Value::Object(map) => {
             write_length(out, b'{', map.len());

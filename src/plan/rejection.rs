@@ -161,8 +161,8 @@ fn related(a: &str, b: &str) -> bool {
 /// The name under which an object is asked about when it can't be under its own: a DNS label, the same for the same name.
 pub fn probe_name(name: &str) -> String {
     let hash = Sha256::digest(name.as_bytes());
-    let hex: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("stackctl-probe-{hex}")
+    let short = hash.iter().take(4).fold(0_u32, |short, byte| short << 8 | u32::from(*byte));
+    format!("stackctl-probe-{short:08x}")
 }
 
 /// The same object under its probe name, in `namespace` if one is given, without values that only one object can have.
