@@ -10,6 +10,9 @@ use super::{
     references,
 };
 
+/// On objects that the program protects: the protection outlives their leaving the program.
+pub(crate) const PROTECT_ANNOTATION: &str = "stackctl.dev/protect";
+
 /// The first 16 hexadecimal digits of a SHA-256.
 pub(super) fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write;
@@ -24,6 +27,9 @@ pub(super) fn finish(stack: Stack) -> Result<Graph, GraphErrors> {
     let (name, namespace) = (stack.name().to_owned(), stack.namespace().to_owned());
     let Stack { mut resources, mut errors, .. } = stack;
     scopes_from_crds(&mut resources, &namespace);
+    for resource in resources.iter_mut().filter(|resource| resource.policy.protect) {
+        resource.body["metadata"]["annotations"][PROTECT_ANNOTATION] = json!("true");
+    }
     let by_id = index(&resources, &mut errors);
     check_late(&resources, &by_id, &mut errors);
     let found = references::find(&resources);
@@ -167,6 +173,36 @@ impl Graph {
                 }
             }
         }
+    }
+
+    /// Puts the stack's own namespace in front, as a resource that everything in it needs. `label` is the stack's label.
+    pub fn add_namespace(&mut self, label: &str) {
+        let gvk = super::Gvk::new("", "v1", "Namespace");
+        let body = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": self.namespace, "labels": {super::STACK_LABEL: label}},
+        });
+        for resource in &mut self.resources {
+            resource.needs.iter_mut().for_each(|need| need.on += 1);
+            resource.configs.iter_mut().for_each(|config| config.on += 1);
+            if resource.id.namespace.as_ref() == Some(&self.namespace) {
+                resource
+                    .needs
+                    .insert(0, Need { on: 0, until: Until::Ready, why: "its namespace".to_owned() });
+            }
+        }
+        let location = super::Location { file: "(the stack's namespace)".to_owned(), line: 0 };
+        let resource = Resource {
+            id: ObjectId::new(&gvk, None, &self.namespace),
+            gvk,
+            scope: Some(Scope::Cluster),
+            body,
+            location,
+            policy: super::Policy::default(),
+            needs: Vec::new(),
+            configs: Vec::new(),
+        };
+        self.resources.insert(0, resource);
     }
 
     /// The number of the resource that is this object.

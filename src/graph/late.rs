@@ -42,6 +42,11 @@ impl<T> Late<T> {
         }
     }
 
+    /// The same value, from its reference.
+    pub fn from_reference(reference: LateRef) -> Self {
+        Self { reference, marker: PhantomData }
+    }
+
     /// Where it comes from.
     pub fn reference(&self) -> &LateRef {
         &self.reference

@@ -21,6 +21,8 @@ mod stack;
 mod tests;
 mod yaml;
 
+pub(crate) use finish::PROTECT_ANNOTATION;
+
 pub use definition::{Build, Definition, Graph, GraphError, GraphErrors};
 pub use handle::{Handle, Untyped};
 pub use late::{Late, LateRef};

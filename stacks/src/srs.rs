@@ -1,0 +1,13 @@
+//! What every SRS of these stacks has in common.
+
+use stackctl::graph::build::Port;
+
+/// The image that `stackctl image build` makes, unless a setting names another.
+pub const IMAGE: &str = "ossrs/srs:4";
+
+/// RTMP, publish and play.
+pub const RTMP: Port = Port::tcp(1935);
+/// SRS's HTTP API.
+pub const HTTP_API: Port = Port::tcp(1985);
+/// HTTP-FLV, HLS and the pages.
+pub const HTTP: Port = Port::tcp(8080);
