@@ -1,8 +1,12 @@
 //! Declare infrastructure on Kubernetes in Rust.
 
 pub mod apply;
+pub mod cli;
 pub mod cluster;
 pub mod graph;
 pub mod kinds;
 pub mod observation;
 pub mod plan;
+pub mod ui;
+
+pub use cli::main_with;
