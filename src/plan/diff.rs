@@ -78,10 +78,10 @@ impl Differ<'_> {
             (None, Some(Value::Array(new))) if new.iter().any(|item| !is_scalar(item)) => {
                 self.visit_list(path, &[], new);
             }
-            // The object itself, and maps that hold noise beside others' fields, are taken apart.
+            // The object itself, its outermost maps (labels, data), and maps that hold noise beside other fields are taken apart.
             (Some(Value::Object(old)), None)
                 if path.0.is_empty()
-                    || (path.0.len() == 1 && old.values().any(|value| !value.is_null()))
+                    || (path.0.len() <= 2 && old.values().any(|value| !value.is_null()))
                     || old.keys().any(|name| self.is_noise(&path.field(name))) =>
             {
                 for (name, value) in old {

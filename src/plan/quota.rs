@@ -151,6 +151,9 @@ impl Usage {
             kind @ ("Deployment" | "ReplicaSet" | "StatefulSet" | "ReplicationController") => {
                 let replicas = spec.get("replicas").and_then(Value::as_i64).unwrap_or(1).saturating_mul(sign);
                 self.add_template(object, kind, replicas);
+                if kind == "Deployment" {
+                    self.add("count/replicasets.apps", one);
+                }
                 if kind == "StatefulSet" {
                     let claims = spec.get("volumeClaimTemplates").and_then(Value::as_array);
                     for claim in claims.into_iter().flatten() {

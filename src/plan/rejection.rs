@@ -75,9 +75,10 @@ pub fn classify(
         // A cause may name all of `spec`; then it is about those of our changes that can't be made.
         let in_table = touched
             .any(|changed| immutable.iter().any(|fixed| related(fixed, changed) && related(fixed, &field)));
-        all_in_table &= in_table && speaks_of_immutability(&cause.message);
+        all_in_table &= in_table && speaks_of_immutability(essence(&cause.message));
     }
-    let reasons = || causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    let reasons =
+        || causes.iter().map(|cause| format!("{}: {}", cause.field, essence(&cause.message))).collect();
     match probe {
         _ if all_in_table => Ruling::Replace { reasons: reasons() },
         _ if name_is_spec => Ruling::Refused { message },
@@ -124,6 +125,17 @@ fn is_from_admission(message: &str) -> bool {
         || message.contains("denied the request")
         || message.contains("AdmissionPolicy '")
         || message.contains("admission webhook")
+}
+
+/// A cause's message without the values that the server repeats in it: `Invalid value: …: field is immutable`, and the
+/// difference of two specs on the lines after the first.
+fn essence(message: &str) -> &str {
+    let line = message.lines().next().unwrap_or_default();
+    match line.strip_prefix("Forbidden: ") {
+        Some(rest) => rest,
+        None if message.starts_with("Invalid value: ") => message.rsplit(": ").next().unwrap_or(line),
+        None => line,
+    }
 }
 
 /// The words in which Kubernetes 1.34's own validation says that a value can't change.
@@ -305,6 +317,87 @@ mod tests {
             refused(&classify(&cel, &changed, &[], true, None)),
             "no probe where the name is part of the meaning"
         );
+    }
+
+    #[test]
+    fn values_that_the_server_repeats_do_not_count() {
+        for (message, essence_is) in [
+            ("Invalid value: {\"matchLabels\":{\"app\":\"w2\"}}: field is immutable", "field is immutable"),
+            ("Forbidden: updates to provisioner are forbidden.", "updates to provisioner are forbidden."),
+            (
+                "Forbidden: spec.persistentvolumesource is immutable after creation\n@@ -22,7 +22,7 @@\n-  \"a\"",
+                "spec.persistentvolumesource is immutable after creation",
+            ),
+            ("Invalid value: \"field is immutable\": must be a number", "must be a number"),
+            ("Required value", "Required value"),
+            ("", ""),
+        ] {
+            assert_eq!(essence(message), essence_is);
+        }
+        let repeated = invalid(&[("spec.x", "Invalid value: \"field is immutable\": must be a number")]);
+        assert_eq!(classify(&repeated, &[path("spec.x")], &["spec.x"], false, None), Ruling::NeedsProbe);
+    }
+
+    /// Taken from a kube-apiserver 1.34.4: `Status.details.causes` of updates that it rejects.
+    #[test]
+    fn real_rejections_of_fixed_fields_are_replacements() {
+        for (kind, group, field, message, changed) in [
+            ("StatefulSet", "apps", "spec", STATEFUL_SET, "spec.serviceName"),
+            (
+                "Service",
+                "",
+                "spec.clusterIPs[0]",
+                "Invalid value: [\"None\"]: may not change once set",
+                "spec.clusterIP",
+            ),
+            (
+                "PersistentVolume",
+                "",
+                "spec.persistentvolumesource",
+                "Forbidden: spec.persistentvolumesource is immutable after creation\n@@ -22,7 +22,7 @@\n",
+                "spec.csi.volumeHandle",
+            ),
+            (
+                "PersistentVolumeClaim",
+                "",
+                "spec",
+                "Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n@@",
+                "spec.storageClassName",
+            ),
+            (
+                "Job",
+                "batch",
+                "spec.template",
+                "Invalid value: {\"a\":1}: field is immutable",
+                "spec.template.spec.containers.image",
+            ),
+            ("Secret", "", "type", "Invalid value: \"b\": field is immutable", "type"),
+            ("ConfigMap", "", "data", "Forbidden: field is immutable when `immutable` is set", "data.a"),
+            (
+                "RoleBinding",
+                "rbac.authorization.k8s.io",
+                "roleRef",
+                "Invalid value: {\"Name\":\"b\"}: cannot change roleRef",
+                "roleRef.name",
+            ),
+            (
+                "StorageClass",
+                "storage.k8s.io",
+                "provisioner",
+                "Forbidden: updates to provisioner are forbidden.",
+                "provisioner",
+            ),
+        ] {
+            let rules = crate::kinds::rules(&crate::graph::Gvk::new(group, "v1", kind));
+            let ruling = classify(
+                &invalid(&[(field, message)]),
+                &[path(changed)],
+                rules.immutable(),
+                rules.name_is_spec(),
+                None,
+            );
+            assert!(matches!(ruling, Ruling::Replace { .. }), "{kind}: {ruling:?}");
+        }
     }
 
     #[test]

@@ -112,7 +112,11 @@ pub fn differences(live: &Value, body: &Value, manager: &str) -> Vec<Path> {
     let lists = Lists::of([live, body]);
     let mut paths: Vec<Path> = leaves(body, &lists)
         .into_iter()
-        .filter(|(path, wanted)| !path.find(live).is_some_and(|found| satisfied(path, wanted, found)))
+        .filter(|(path, wanted)| match path.find(live) {
+            Some(found) => !satisfied(path, wanted, found),
+            // The server leaves out what is empty.
+            None => !is_empty(wanted),
+        })
         .map(|(path, _)| path)
         .collect();
     let owners = Owners::of(live, manager);
@@ -122,6 +126,15 @@ pub fn differences(live: &Value, body: &Value, manager: &str) -> Vec<Path> {
     paths.sort();
     paths.dedup();
     paths
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@ use serde_json::json;
 
 use super::super::additions::{additions, without};
 use super::super::change::Cause;
+use super::super::conflict::{conflicts, yielded};
 use super::super::fields::tests::any_json;
+use super::super::proof::{hashes, unchanged};
+use super::super::wanted::differences;
 use super::*;
-use crate::graph::ObjectId;
 use crate::graph::late::Late;
+use crate::graph::{ObjectId, Policy};
 
 struct Case {
     body: Value,
@@ -248,6 +251,54 @@ fn atomic_lists_change_as_one_and_lists_of_objects_where_they_differ() {
         lines(&Case::new(after.clone()).sent(Sent::Changed).diff(Some(&live), Some(&after))),
         [r#"+ rules[0].resources:  -> ["pods"] (intent)"#, r#"+ rules[0].verbs:  -> ["watch"] (intent)"#]
     );
+}
+
+/// A Deployment applied to a kube-apiserver 1.34.4, then edited by `kubectl set env`, `annotate`, `scale`, `rollout restart`,
+/// `patch` and (as `keda`) another patch, then dry-run again with the same body.
+#[test]
+fn real_objects() {
+    let object = |json: &str| serde_json::from_str::<Value>(json).unwrap();
+    let body = object(include_str!("../fixtures/deployment-body.json"));
+    let applied = object(include_str!("../fixtures/deployment-applied.json"));
+    let edited = object(include_str!("../fixtures/deployment-edited.json"));
+    let dry_run = object(include_str!("../fixtures/deployment-dryrun.json"));
+    let (manager, key) = ("stackctl.test", |_: &[u8]| [0; 16]);
+    let rules = crate::kinds::rules(&crate::graph::Gvk::new("apps", "v1", "Deployment"));
+    let noise = Noise::new(rules.noise().iter().copied());
+
+    let recorded = hashes(&body, &applied, manager, &key).unwrap();
+    assert!(unchanged(&recorded, &body, &applied, manager, &noise, &key));
+    assert!(!unchanged(&recorded, &body, &edited, manager, &noise, &key));
+    assert_eq!(additions(&applied, &body, manager, &noise), []);
+    // What the server normalizes is no difference: `1000m` is `1`, `value: ""` is none.
+    let differences = differences(&applied, &body, manager);
+    assert_eq!(differences.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new());
+
+    let added = additions(&edited, &body, manager, &noise);
+    let after = without(&dry_run, &added);
+    let case = |sent| {
+        let context =
+            DiffContext { body: &body, manager, sent, noise: &noise, additions: &added, fingerprint: &key };
+        lines(&diff(Some(&edited), Some(&after), &context))
+    };
+    let env = "spec.template.spec.containers[name=srs].env";
+    assert_eq!(
+        case(Sent::Same),
+        [
+            r#"- metadata.annotations["note/x"]: "hi" ->  (drift kubectl-annotate)"#.to_owned(),
+            // Nobody owns a field that was removed: the person who wrote last is named.
+            r#"+ metadata.labels.app:  -> "web" (drift kubectl-annotate)"#.to_owned(),
+            "~ spec.replicas: 5 -> 3 (drift kubectl)".to_owned(),
+            format!(r#"~ {env}[name=A].value: "9" -> "1" (drift kubectl-set)"#),
+            format!(r#"- {env}[name=C]: {{"name":"C","value":"3"}} ->  (drift kubectl-set)"#),
+        ]
+    );
+    let found = conflicts(&edited, &body, manager, Sent::Never, &Policy::default(), &key);
+    let paths: Vec<_> = found.iter().map(|conflict| conflict.path.to_string()).collect();
+    assert_eq!(paths, ["spec.replicas".to_owned(), format!("{env}[name=A].value")]);
+    assert_eq!(conflicts(&edited, &body, manager, Sent::Changed, &Policy::default(), &key), []);
+    let (rest, left) = yielded(&body, Some(&edited), manager, &Policy::default(), true);
+    assert_eq!((rest["spec"].get("replicas"), left.len()), (None, 1));
 }
 
 proptest! {
