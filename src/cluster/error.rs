@@ -23,8 +23,8 @@ pub enum ClusterError {
         /// What to do.
         hint: Option<String>,
     },
-    /// The credentials are not accepted (401), or a certificate is expired or unknown.
-    #[error("the cluster at {server} does not accept these credentials: {message}")]
+    /// The credentials are not accepted (401), or a certificate of one side is expired or unknown to the other.
+    #[error("cannot log in to the cluster at {server}: {message}")]
     Unauthorized {
         /// The API server's address.
         server: String,
@@ -53,4 +53,29 @@ pub enum ClusterError {
         /// What was wrong with the answer.
         message: String,
     },
+}
+
+impl ClusterError {
+    /// What to do, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Config { hint, .. } | Self::Unreachable { hint, .. } | Self::Unauthorized { hint, .. } => {
+                hint.as_deref()
+            }
+            Self::Rejected { .. } | Self::Malformed { .. } => None,
+        }
+    }
+
+    /// The server's answer, if it is one that says no.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        match self {
+            Self::Rejected { rejection, .. } => Some(rejection),
+            _ => None,
+        }
+    }
+
+    /// Whether the server said no with this HTTP status.
+    pub fn is_rejected_with(&self, code: u16) -> bool {
+        self.rejection().is_some_and(|rejection| rejection.code == code)
+    }
 }

@@ -1,12 +1,26 @@
 //! Kubernetes: the trait that everything above talks to, and the live cluster behind it.
 
+mod certificate;
+mod connection;
+mod diagnosis;
+mod discovery;
 mod error;
+mod kubeconfig;
+mod list;
+mod live;
+mod path;
+#[cfg(test)]
+mod test_server;
+mod transport;
+mod watch;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use error::ClusterError;
+pub use kubeconfig::ConnectOptions;
+pub use live::Live;
 
 use crate::graph::{Gvk, ObjectId};
 use crate::observation::{ClusterIdentity, KindInfo};
@@ -72,7 +86,8 @@ pub trait Cluster: Send + Sync {
     /// Which cluster this is.
     fn identity(&self) -> &ClusterIdentity;
 
-    /// Looks these kinds up by aggregated discovery; a kind that the server doesn't know is left out.
+    /// Looks these kinds up by aggregated discovery; a kind that the server doesn't know is left out. Of a kind that is
+    /// served in other versions only, the preferred one of those is given, under its own [`Gvk`].
     async fn discover(&self, kinds: &[Gvk]) -> Result<Vec<KindInfo>, ClusterError>;
 
     /// Forgets what discovery said: a CRD has come.
