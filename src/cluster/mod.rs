@@ -8,6 +8,7 @@ mod error;
 mod kubeconfig;
 mod list;
 mod live;
+mod observe;
 mod path;
 #[cfg(test)]
 mod test_server;
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub use error::ClusterError;
 pub use kubeconfig::ConnectOptions;
 pub use live::Live;
+pub use observe::{Wanted, observe};
 
 use crate::graph::{Gvk, ObjectId};
 use crate::observation::{ClusterIdentity, KindInfo};
