@@ -54,9 +54,28 @@ pub(super) async fn list(
     kind: &KindInfo,
     selection: &Selection,
 ) -> Result<List, ClusterError> {
-    match pages(connection, kind, selection, Some(PAGE)).await {
+    retried(connection, kind, selection, None).await
+}
+
+/// Reads the metadata alone of every selected object (`PartialObjectMetadata`).
+pub(super) async fn metadata(
+    connection: &Connection,
+    kind: &KindInfo,
+    selection: &Selection,
+) -> Result<Vec<Value>, ClusterError> {
+    let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+    Ok(retried(connection, kind, selection, Some(accept)).await?.items)
+}
+
+async fn retried(
+    connection: &Connection,
+    kind: &KindInfo,
+    selection: &Selection,
+    accept: Option<&'static str>,
+) -> Result<List, ClusterError> {
+    match pages(connection, kind, selection, accept, Some(PAGE)).await {
         // The continue token outlived what etcd keeps (five minutes): once more, and then in one piece.
-        Err(error) if error.is_rejected_with(410) => pages(connection, kind, selection, None).await,
+        Err(error) if error.is_rejected_with(410) => pages(connection, kind, selection, accept, None).await,
         result => result,
     }
 }
@@ -65,6 +84,7 @@ async fn pages(
     connection: &Connection,
     kind: &KindInfo,
     selection: &Selection,
+    accept: Option<&'static str>,
     limit: Option<&str>,
 ) -> Result<List, ClusterError> {
     let mut items = Vec::new();
@@ -72,7 +92,7 @@ async fn pages(
     loop {
         let query =
             selected(kind, selection).with_some("limit", limit).with_some("continue", next.as_deref());
-        let call = Call::get("list", described(kind, selection), query.finish());
+        let call = Call { accept, ..Call::get("list", described(kind, selection), query.finish()) };
         let page: Page = parse(&call, &connection.send(&call).await?.body)?;
         let mut found = page.items.unwrap_or_default();
         for item in &mut found {

@@ -17,7 +17,10 @@ use super::discovery::Discovery;
 use super::kubeconfig::{self, ConnectOptions, Entry};
 use super::path::{self, Query};
 use super::transport::{self, SetupError};
-use super::{Applied, ApplyOptions, Cluster, ClusterError, DeleteOptions, Selection, Watched, list, watch};
+use super::{
+    Applied, ApplyOptions, Cluster, ClusterError, ClusterStore, DeleteOptions, Selection, Watched, list,
+    watch,
+};
 use crate::graph::{Gvk, ObjectId};
 use crate::observation::{ClusterIdentity, KindInfo};
 
@@ -71,6 +74,11 @@ impl Live {
             version: version.git_version,
         };
         Ok(Self { connection, discovery: Discovery::default(), identity })
+    }
+
+    /// The place in this cluster where state is kept. Nothing is read or made yet.
+    pub fn store(&self) -> ClusterStore {
+        ClusterStore::new(&self.connection, self.identity.uid.clone())
     }
 
     /// What the server remarked in `Warning` headers since the last time (deprecated versions, for example), each once.

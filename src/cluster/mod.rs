@@ -10,6 +10,7 @@ mod list;
 mod live;
 mod observe;
 mod path;
+mod store;
 #[cfg(test)]
 mod test_server;
 mod transport;
@@ -23,6 +24,7 @@ pub use error::ClusterError;
 pub use kubeconfig::ConnectOptions;
 pub use live::Live;
 pub use observe::{Wanted, observe};
+pub use store::{ClusterStore, STATE_NAMESPACE};
 
 use crate::graph::{Gvk, ObjectId};
 use crate::observation::{ClusterIdentity, KindInfo};
