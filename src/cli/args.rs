@@ -9,7 +9,13 @@ use super::{completions, down, graph, plan, render, status, up};
 
 /// Plan, apply and watch the stacks of this program on Kubernetes
 #[derive(Debug, Parser)]
-#[command(name = "stackctl", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "stackctl",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) options: GlobalOptions,

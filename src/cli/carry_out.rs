@@ -29,6 +29,7 @@ pub(crate) struct Agreement {
 }
 
 /// How a plan is carried out.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Carry {
     pub(crate) down: bool,
     pub(crate) no_wait: bool,
@@ -70,6 +71,7 @@ pub(crate) async fn carry_out(
         yes: agreement.yes,
         delete: agreed.clone(),
         terminal: session.output.terminal && !json,
+        width: session.output.width,
         protected_by: chosen
             .environment
             .as_ref()

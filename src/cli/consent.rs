@@ -32,6 +32,8 @@ pub(crate) struct Said {
     pub(crate) terminal: bool,
     /// The environment's name if it is protected.
     pub(crate) protected_by: Option<String>,
+    /// Columns of the terminal.
+    pub(crate) width: usize,
 }
 
 /// What follows from it.
@@ -92,7 +94,9 @@ pub(crate) fn consent(plan: &Plan, down: bool, said: &Said) -> Result<Consent, E
     }
     let how =
         if word == "yes" { " Type yes:".to_owned() } else { format!("\nType the stack's name ({word}):") };
-    question.push_str(&format!("{act} {cluster}?{how} "));
+    let line = format!("{act} {cluster}?{how} ");
+    let broken = line.lines().next().is_some_and(|line| text::width(line) + 4 > said.width);
+    question.push_str(&if broken { line.replacen("? Type", "?\nType", 1) } else { line });
     Ok(Consent::Ask { question: text::clean(&question), word })
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct DownArgs {
 
 pub(crate) async fn run(session: &mut Session<'_>, args: DownArgs) -> Result<Exit, Error> {
     let DownArgs { stack, agreement, no_wait, json } = args;
-    let chosen = session.choose(stack.as_deref())?;
+    let chosen = session.choose(stack.as_deref()).await?;
     let engine = session.reach(&chosen).await?;
     let prepared = engine.prepare_down(&chosen.graph).await?;
     let carry = Carry { down: true, no_wait, full: false, json, agreement };

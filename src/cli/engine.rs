@@ -29,7 +29,7 @@ pub struct Target {
 #[async_trait]
 pub trait Connect: Send + Sync {
     /// The namespace that the context names. Asks no server; without a kubeconfig it is `default`.
-    fn namespace(&self, target: &Target) -> Result<String, Error>;
+    async fn namespace(&self, target: &Target) -> Result<String, Error>;
 
     /// Reaches the cluster.
     async fn connect(&self, target: &Target) -> Result<Box<dyn Engine>, Error>;

@@ -95,14 +95,12 @@ pub(crate) fn load(
     // The shorter path reads better, and works as well.
     let shown = path.strip_prefix(start).map(Path::to_owned).unwrap_or(path);
     let mut all = parse(&shown, &text, stacks)?;
-    match all.iter().position(|environment| environment.name == name) {
-        Some(place) => Ok(all.swap_remove(place)),
-        None => {
-            let names: Vec<&str> = all.iter().map(|environment| environment.name.as_str()).collect();
-            let hint = suggestion(name, &names);
-            Err(EnvironmentError::NoSuchEnvironment { name: name.to_owned(), path: shown, hint })
-        }
+    if let Some(place) = all.iter().position(|environment| environment.name == name) {
+        return Ok(all.swap_remove(place));
     }
+    let names: Vec<&str> = all.iter().map(|environment| environment.name.as_str()).collect();
+    let hint = suggestion(name, &names);
+    Err(EnvironmentError::NoSuchEnvironment { name: name.to_owned(), path: shown, hint })
 }
 
 /// Reads the file's text. `stacks` are the only ones that settings may be for.

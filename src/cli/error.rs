@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io;
 
+use stackctl_state::{LockError, StoreError};
+
 use super::exit::Exit;
 use crate::cluster::ClusterError;
 use crate::graph::GraphErrors;
@@ -138,6 +140,23 @@ impl From<ClusterError> for Error {
             Some(hint) => converted.hint(hint),
             None => converted,
         }
+    }
+}
+
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Locked(locked) => Self::new(Exit::Locked, "another run is changing this stack")
+                .cause(&locked)
+                .hint("wait for it; the lock of a run that was killed expires by itself"),
+            other => Self::failed(&other).sources_of(&other),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::failed(&error).sources_of(&error)
     }
 }
 

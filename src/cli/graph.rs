@@ -17,9 +17,9 @@ pub(crate) struct GraphArgs {
     dot: bool,
 }
 
-pub(crate) fn run(session: &mut Session<'_>, args: GraphArgs) -> Result<Exit, Error> {
+pub(crate) async fn run(session: &mut Session<'_>, args: GraphArgs) -> Result<Exit, Error> {
     let GraphArgs { stack, dot } = args;
-    let graph = session.choose(stack.as_deref())?.graph;
+    let graph = session.choose(stack.as_deref()).await?.graph;
     session.output.data(&if dot { ui::dot::graph(&graph) } else { ui::terminal::graph::graph(&graph) })?;
     Ok(Exit::Done)
 }

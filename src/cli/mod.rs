@@ -1,6 +1,11 @@
 //! The command line: one file a verb. Verbs choose (stack, environment, settings, cluster), hand over to the engine and
 //! show what it says by the views of [`crate::ui`]. They decide nothing about the cluster.
 
+#![expect(
+    clippy::format_push_string,
+    reason = "writing into a String can't fail, and `write!` would have its Result thrown away on every line"
+)]
+
 mod args;
 mod carry_out;
 mod completions;
@@ -86,8 +91,8 @@ async fn run(mut session: Session<'_>, verb: Verb, program: &str) -> Exit {
         Verb::Up(args) => up::run(&mut session, args).await,
         Verb::Down(args) => down::run(&mut session, args).await,
         Verb::Status(args) => status::run(&mut session, args).await,
-        Verb::Graph(args) => graph::run(&mut session, args),
-        Verb::Render(args) => render::run(&mut session, args),
+        Verb::Graph(args) => graph::run(&mut session, args).await,
+        Verb::Render(args) => render::run(&mut session, args).await,
         Verb::Completions(args) => {
             let command = command(session.definitions, true);
             completions::run(&mut session, &args, command, program)

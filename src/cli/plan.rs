@@ -25,7 +25,7 @@ pub(crate) struct PlanArgs {
 
 pub(crate) async fn run(session: &mut Session<'_>, args: PlanArgs) -> Result<Exit, Error> {
     let PlanArgs { stack, full, json, detailed_exitcode } = args;
-    let chosen = session.choose(stack.as_deref())?;
+    let chosen = session.choose(stack.as_deref()).await?;
     let engine = session.reach(&chosen).await?;
     let plan = engine.prepare(&chosen.graph, full).await?.plan;
     let view = session.view(&chosen, full);

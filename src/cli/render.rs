@@ -14,9 +14,9 @@ pub(crate) struct RenderArgs {
     stack: Option<String>,
 }
 
-pub(crate) fn run(session: &mut Session<'_>, args: RenderArgs) -> Result<Exit, Error> {
+pub(crate) async fn run(session: &mut Session<'_>, args: RenderArgs) -> Result<Exit, Error> {
     let RenderArgs { stack } = args;
-    let chosen = session.choose(stack.as_deref())?;
+    let chosen = session.choose(stack.as_deref()).await?;
     let yaml = ui::yaml::graph(&chosen.graph)
         .map_err(|error| Error::failed(format_args!("an object can't be written as YAML: {error}")))?;
     session.output.data(&yaml)?;

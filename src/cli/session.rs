@@ -39,7 +39,7 @@ pub(crate) struct Chosen {
 
 impl Session<'_> {
     /// Finds the stack, reads environment and settings, and builds the graph.
-    pub(crate) fn choose(&self, stack: Option<&str>) -> Result<Chosen, Error> {
+    pub(crate) async fn choose(&self, stack: Option<&str>) -> Result<Chosen, Error> {
         let definition = self.definition(stack)?;
         let environment = match &self.options.env {
             Some(name) => {
@@ -64,7 +64,7 @@ impl Session<'_> {
             .or_else(|| of_environment.and_then(|environment| environment.namespace.clone()))
         {
             Some(namespace) => namespace,
-            None => self.connect.namespace(&target)?,
+            None => self.connect.namespace(&target).await?,
         };
         let mut given = of_environment
             .map(|environment| environment.settings_of(&definition.name).to_vec())

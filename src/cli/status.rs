@@ -19,7 +19,7 @@ pub(crate) struct StatusArgs {
 
 pub(crate) async fn run(session: &mut Session<'_>, args: StatusArgs) -> Result<Exit, Error> {
     let StatusArgs { stack, json } = args;
-    let chosen = session.choose(stack.as_deref())?;
+    let chosen = session.choose(stack.as_deref()).await?;
     let engine = session.reach(&chosen).await?;
     let resources = engine.status(&chosen.graph).await?;
     let (graph, cluster) = (&chosen.graph, engine.identity());

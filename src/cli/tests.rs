@@ -45,7 +45,7 @@ impl Fake {
 
 #[async_trait]
 impl Connect for Fake {
-    fn namespace(&self, _target: &Target) -> Result<String, Error> {
+    async fn namespace(&self, _target: &Target) -> Result<String, Error> {
         Ok("live".to_owned())
     }
 
@@ -229,7 +229,8 @@ fn up_asks_runs_and_tells_the_addresses() {
 
     Plan: 0 to create, 1 to update, 0 to replace, 0 to delete. 14 unchanged.
 
-    Apply this 1 change to cluster kind-x (https://127.0.0.1:6443), namespace live? Type yes:   ~ ConfigMap srs-config  updating
+    Apply this 1 change to cluster kind-x (https://127.0.0.1:6443), namespace live?
+    Type yes:   ~ ConfigMap srs-config  updating
       ~ ConfigMap srs-config  ready after 1.0s
 
     Done in 1.5s: 1 updated.
@@ -335,21 +336,21 @@ fn json_lines_of_a_run() {
 
 #[test]
 fn ctrl_c_stops_in_order_and_again_at_once() {
-    fn pressed(times: usize) -> std::io::Result<mpsc::UnboundedReceiver<()>> {
+    fn pressed(times: usize) -> mpsc::UnboundedReceiver<()> {
         let (sender, receiver) = mpsc::unbounded_channel();
         for _ in 0..times {
             sender.send(()).unwrap();
         }
-        Ok(receiver)
+        receiver
     }
     let mut fake = Fake::new(harmless());
     fake.hangs = Some(EndsInOrder(true));
-    let once = Call { interrupts: || pressed(1), ..Call::new(fake.clone()) }.run("up --yes");
+    let once = Call { interrupts: || Ok(pressed(1)), ..Call::new(fake.clone()) }.run("up --yes");
     assert_eq!(once.exit, Exit::Interrupted);
     assert!(once.rest.contains("Stopping: nothing more is begun"), "{}", once.rest);
     assert!(once.rest.contains("Interrupted after 1.5s: 1 updated."), "{}", once.rest);
     fake.hangs = Some(EndsInOrder(false));
-    let twice = Call { interrupts: || pressed(2), ..Call::new(fake) }.run("up --yes");
+    let twice = Call { interrupts: || Ok(pressed(2)), ..Call::new(fake) }.run("up --yes");
     assert_eq!(twice.exit, Exit::Interrupted);
     assert!(twice.rest.contains("error: ended at once"), "{}", twice.rest);
 }

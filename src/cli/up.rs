@@ -29,7 +29,7 @@ pub(crate) struct UpArgs {
 
 pub(crate) async fn run(session: &mut Session<'_>, args: UpArgs) -> Result<Exit, Error> {
     let UpArgs { stack, agreement, no_wait, full, json } = args;
-    let chosen = session.choose(stack.as_deref())?;
+    let chosen = session.choose(stack.as_deref()).await?;
     let engine = session.reach(&chosen).await?;
     let prepared = engine.prepare(&chosen.graph, full).await?;
     let carry = Carry { down: false, no_wait, full, json, agreement };

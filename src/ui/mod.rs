@@ -4,6 +4,12 @@
 //! colour; whoever writes them takes it out where the reader has no use for it (the room `cli` does, by `anstream`).
 //! Nothing is told by colour alone.
 
+#![expect(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "writing into a String can't fail, and `write!` would have its Result thrown away on every line"
+)]
+
 pub mod addresses;
 pub mod dot;
 pub mod json;

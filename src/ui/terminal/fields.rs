@@ -94,7 +94,7 @@ impl<'a> Line<'a> {
 
     /// Whether path and values fit into one line when the values begin at `column`.
     fn fits(&self, view: &View, column: usize) -> bool {
-        !self.is_long() && self.width_at(column) <= view.width
+        !self.is_long() && self.nested().is_none() && self.width_at(column) <= view.width
     }
 
     fn width_at(&self, column: usize) -> usize {
@@ -120,6 +120,14 @@ impl<'a> Line<'a> {
                 out.push_str(&format!("{:gap$}  {}\n", "", self.values()));
                 last_line = self.width_at(column);
             }
+            // Something with parts comes or goes: one line a part.
+            _ if let Some(nested) = self.nested() => {
+                out.push('\n');
+                let mut tree = tree::Tree::default();
+                tree.insert("", nested, None);
+                tree.write(&mut out, inner, view);
+                last_line = view.width;
+            }
             (Some(before), Some(after))
                 if inner + text::width(before) + text::width(after) + 3 > view.width =>
             {
@@ -142,6 +150,14 @@ impl<'a> Line<'a> {
             }
         }
         out
+    }
+
+    /// The only value, if it has parts.
+    fn nested(&self) -> Option<&'a serde_json::Value> {
+        let ((Some(only), None) | (None, Some(only))) = (&self.field.before, &self.field.after) else {
+            return None;
+        };
+        text::is_nested(only).then_some(only)
     }
 
     fn values(&self) -> String {

@@ -36,7 +36,10 @@ pub fn plan(plan: &Plan, view: &View) -> String {
 /// `Plan: 2 to create, …`, or that nothing changes; what was refused goes first.
 pub fn last_line(plan: &Plan) -> String {
     let summary = Summary::of_plan(plan);
-    let mut line = if summary.changes() == 0 && plan.refusals.is_empty() {
+    let nothing = summary.changes() == 0 && plan.refusals.is_empty();
+    let mut line = if nothing && summary.unchanged == 0 {
+        "No changes. The stack has no resources here.".to_owned()
+    } else if nothing {
         let verb = if summary.unchanged == 1 { "is" } else { "are" };
         format!("No changes. {} {verb} as declared.", counted(summary.unchanged, "resource"))
     } else {
@@ -59,7 +62,7 @@ fn change(change: &Change, home: &str, view: &View) -> String {
         Checked::Server => {}
         Checked::Probe { .. } => out.push_str(&style::paint(style::QUIET, "  (checked under a probe name)")),
         Checked::Offline { .. } => {
-            out.push_str(&style::paint(style::ATTENTION, "  (not checked by the server)"))
+            out.push_str(&style::paint(style::ATTENTION, "  (not checked by the server)"));
         }
     }
     if let (true, Some(location)) = (view.full, &change.location) {

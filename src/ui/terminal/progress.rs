@@ -8,7 +8,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::{object, style, text};
 use crate::apply::{ResultOf, RunEvent};
 use crate::plan::{Action, Plan};
-use crate::ui::summary::counted;
 
 /// Changes that are shown moving at the same time; more would push each other out of the window.
 const MOVING: usize = 10;
@@ -159,11 +158,8 @@ impl Bars {
             slot.set_message(line);
         }
         self.total.set_position(self.events.finished as u64);
-        self.total.set_message(if more > 0 {
-            format!(", {} more under way", counted(more, "change"))
-        } else {
-            String::new()
-        });
+        let more = if more > 0 { format!(", {more} more under way") } else { String::new() };
+        self.total.set_message(more);
     }
 
     fn fit(&self, line: &str) -> String {

@@ -1,5 +1,7 @@
 //! How a run ended: what failed and why, what was left, the numbers, and the addresses.
 
+use std::collections::BTreeMap;
+
 use super::plan::{indented, labelled};
 use super::{View, object, style, text};
 use crate::apply::{Outcome, Report, ResultOf};
@@ -11,25 +13,26 @@ use crate::ui::{Addresses, Summary};
 /// What went wrong, each with its evidence, and the numbers in the last line.
 pub fn report(report: &Report, home: &str, view: &View) -> String {
     let mut out = String::new();
-    let mut skipped = Vec::new();
+    // One reason often stops many.
+    let mut skipped: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (id, action, result) in &report.results {
         match result {
             ResultOf::Done => {}
-            ResultOf::Skipped { because } => skipped.push((id, because)),
+            ResultOf::Skipped { because } => skipped.entry(because).or_default().push(object(id, home)),
             failed => {
                 out.push_str(&failure(id, *action, failed, home, view));
                 out.push('\n');
             }
         }
     }
-    for (id, because) in &skipped {
-        let words = format!("{}: {because}", object(id, home));
+    for (because, names) in &skipped {
+        let words = format!("{} ({because})", names.join(", "));
         out.push_str(&labelled(style::ATTENTION, "skipped", &words, view.width));
     }
     if !skipped.is_empty() {
         out.push('\n');
     }
-    out.push_str(&last_line(report, skipped.len()));
+    out.push_str(&last_line(report));
     out
 }
 
@@ -121,7 +124,9 @@ fn advice(code: &str) -> Option<&'static str> {
     }
 }
 
-fn last_line(report: &Report, skipped: usize) -> String {
+fn last_line(report: &Report) -> String {
+    let is_skipped = |result: &ResultOf| matches!(result, ResultOf::Skipped { .. });
+    let skipped = report.results.iter().filter(|(_, _, result)| is_skipped(result)).count();
     let done = Summary::of_report(report);
     let failed = report.results.len() - done.changes() - skipped;
     let numbers: Vec<String> = [

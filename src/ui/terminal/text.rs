@@ -34,7 +34,25 @@ pub fn wrapped(text: &str, width: usize, first: &str, rest: &str) -> Vec<String>
 pub fn value(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
-        other => other.to_string(),
+        other => match fingerprint(other) {
+            Some(fingerprint) => format!("(secret {fingerprint})"),
+            None => other.to_string(),
+        },
+    }
+}
+
+/// The fingerprint that stands for a value of a Secret in a plan.
+pub fn fingerprint(value: &Value) -> Option<&str> {
+    let fields = value.as_object().filter(|fields| fields.len() == 1)?;
+    fields.get("fingerprint")?.as_str()
+}
+
+/// Whether a value has parts that are worth a line each.
+pub fn is_nested(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => !fields.is_empty() && fingerprint(value).is_none(),
+        Value::Array(items) => items.iter().any(|item| item.is_object() || item.is_array()),
+        _ => false,
     }
 }
 
@@ -96,6 +114,7 @@ mod tests {
             (json!("\u{1b}[2J"), "\"\\u001b[2J\""),
             (json!({"a": [1]}), "{\"a\":[1]}"),
             (json!("[x]"), "\"[x]\""),
+            (json!({"fingerprint": "ab12cd34"}), "(secret ab12cd34)"),
         ] {
             assert_eq!(value(&given), shown);
         }

@@ -33,12 +33,12 @@ impl Tree {
 
     fn fill(&mut self, value: &Value, remark: Option<&str>) {
         match value {
-            Value::Object(fields) if !fields.is_empty() => {
+            Value::Object(fields) if text::is_nested(value) => {
                 for (key, value) in fields {
                     self.branch(&text::clean(key)).fill(value, remark);
                 }
             }
-            Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            Value::Array(items) if text::is_nested(value) => {
                 for (number, item) in items.iter().enumerate() {
                     self.branch(&format!("[{number}]")).fill(item, remark);
                 }

@@ -163,6 +163,12 @@ fn updates_at_80_columns() {
               - registry.cn-hangzhou.aliyuncs.com/ossrs/srs:v4.0.5
               + registry.cn-hangzhou.aliyuncs.com/ossrs/srs:v5.0.2
           ~ spec.template.spec.containers[name=srs].args  ["-c","a"] → ["-c","b"]
+          - spec.template.spec.containers[name=exporter]
+              image: ossrs/srs-exporter:1
+              name: exporter
+              ports[0]:
+                containerPort: 9972
+                name: metrics
           and 1 default (--full shows them)
 
       ~ Secret push-key
@@ -219,6 +225,12 @@ fn updates_at_160_columns() {
           - metadata.labels.old                            x
           ~ spec.template.spec.containers[name=srs].image  registry.cn-hangzhou.aliyuncs.com/ossrs/srs:v4.0.5 → registry.cn-hangzhou.aliyuncs.com/ossrs/srs:v5.0.2
           ~ spec.template.spec.containers[name=srs].args   ["-c","a"] → ["-c","b"]
+          - spec.template.spec.containers[name=exporter]
+              image: ossrs/srs-exporter:1
+              name: exporter
+              ports[0]:
+                containerPort: 9972
+                name: metrics
           and 1 default (--full shows them)
 
       ~ Secret push-key
@@ -276,6 +288,12 @@ fn updates_in_colour() {
               <red>- registry.cn-hangzhou.aliyuncs.com/ossrs/srs:v4.0.5</>
               <green>+ registry.cn-hangzhou.aliyuncs.com/ossrs/srs:v5.0.2</>
           <yellow>~</> spec.template.spec.containers[name=srs].args  <red>["-c","a"]</> → <green>["-c","b"]</>
+          <red>-</> spec.template.spec.containers[name=exporter]
+              image: ossrs/srs-exporter:1
+              name: exporter
+              ports[0]:
+                containerPort: 9972
+                name: metrics
     <dim>      and 1 default (--full shows them)</>
 
     <bold><yellow>  ~</> <bold>Secret push-key</>

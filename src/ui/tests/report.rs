@@ -36,7 +36,7 @@ fn failures_tell_all_that_is_known() {
         │ \u{1b}[31mline 3: illegal directive
       hint: the container ends right after its start: its last log lines say why
 
-    skipped: Service srs-origin-service: it needs Deployment srs-deploy
+    skipped: Service srs-origin-service (it needs Deployment srs-deploy)
 
     Not ready after 12s: 1 created, 2 failed, 1 skipped.
     "#);
@@ -60,7 +60,7 @@ fn failures_in_colour() {
         <dim>│</> \u{1b}[31mline 3: illegal directive
       <cyan>hint:</> the container ends right after its start: its last log lines say why
 
-    <yellow>skipped:</> Service srs-origin-service: it needs Deployment srs-deploy
+    <yellow>skipped:</> Service srs-origin-service (it needs Deployment srs-deploy)
 
     <bold><red>Not ready after 12s: 1 created, 2 failed, 1 skipped.</>
     "#);
@@ -93,7 +93,7 @@ fn other_ends() {
     failed: delete Service a: refused by the server: services "a" is forbidden
 
     Failed after 4.2s: 1 created, 1 updated, 1 failed. Run it again to go on.
-    skipped: Service a: the run was stopped
+    skipped: Service a (the run was stopped)
 
     Interrupted after 4.2s: 1 created, 1 updated, 1 skipped. Run it again to go on.
     "#);

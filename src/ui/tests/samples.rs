@@ -154,8 +154,8 @@ pub(crate) fn updates() -> Plan {
     );
     let secret = field(
         "data.password",
-        Some(json!("(secret 3f2a9c10)")),
-        Some(json!("(secret b7e1d224)")),
+        Some(json!({"fingerprint": "3f2a9c10"})),
+        Some(json!({"fingerprint": "b7e1d224"})),
         Cause::Intent,
     );
     let image = "spec.template.spec.containers[name=srs].image";
@@ -206,6 +206,11 @@ pub(crate) fn updates() -> Plan {
                     "spec.template.spec.containers[name=srs].args",
                     json!(["-c", "a"]),
                     json!(["-c", "b"]),
+                ),
+                intent(
+                    "spec.template.spec.containers[name=exporter]",
+                    json!({"name": "exporter", "image": "ossrs/srs-exporter:1", "ports": [{"containerPort": 9972, "name": "metrics"}]}),
+                    Value::Null,
                 ),
                 field("spec.template.spec.dnsPolicy", None, Some(json!("ClusterFirst")), Cause::Default),
             ],
