@@ -4,6 +4,7 @@ pub mod apply;
 pub mod cli;
 pub mod cluster;
 pub mod graph;
+pub mod image;
 pub mod kinds;
 pub mod observation;
 pub mod plan;
