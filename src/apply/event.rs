@@ -19,7 +19,7 @@ pub enum RunEvent {
         /// What is done.
         action: Action,
     },
-    /// The API server has it (for deletions: it is gone).
+    /// The API server has it (for deletions: it has taken the deletion on, or if that is waited for, it is gone).
     Applied {
         /// Number in the plan's changes.
         change: usize,
@@ -27,6 +27,8 @@ pub enum RunEvent {
         id: ObjectId,
         /// A create found the object already there and took it in.
         adopted: bool,
+        /// It is not waited for: nothing more is told of it.
+        done: bool,
     },
     /// It is being waited for; sent when the reason changes.
     Waiting {
@@ -37,7 +39,7 @@ pub enum RunEvent {
         /// What is missing.
         missing: Missing,
     },
-    /// It works.
+    /// It works; a deletion that was waited for: it is gone.
     Ready {
         /// Number in the plan's changes.
         change: usize,
@@ -65,6 +67,11 @@ pub enum RunEvent {
         id: ObjectId,
         /// Why.
         because: String,
+    },
+    /// The inventory could not be written; the run goes on, and the next one asks the server about what is not recorded.
+    Unrecorded {
+        /// What happened.
+        message: String,
     },
 }
 

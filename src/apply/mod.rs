@@ -1,5 +1,25 @@
 //! Carries a plan out: the pure scheduler, and the run that drives it against a cluster.
+//!
+//! [`Run`] takes a [`crate::plan::Plan`] and does what it says, in the order of its `after`, with a bounded number of requests under way
+//! and any number of waits. It makes no choices: an object that moved since the plan is asked about again, and only goes on when what
+//! would be done is still what was agreed to. `down` is a run whose plan holds nothing but deletions.
 
+mod clock;
 mod event;
+mod evidence;
+mod gone;
+mod record;
+mod related;
+mod request;
+mod run;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod wait;
+mod watches;
 
 pub use event::{Outcome, Report, ResultOf, RunEvent};
+pub use record::{RecordError, Recorder};
+pub use run::{FindRules, Run, RunError, RunOptions};
+pub use schedule::ScheduleError;
+pub use wait::Deadlines;

@@ -5,11 +5,14 @@ mod connection;
 mod diagnosis;
 mod discovery;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod kubeconfig;
 mod list;
 mod live;
 mod observe;
 mod path;
+mod selector;
 mod store;
 #[cfg(test)]
 mod test_server;
@@ -24,6 +27,7 @@ pub use error::ClusterError;
 pub use kubeconfig::ConnectOptions;
 pub use live::Live;
 pub use observe::{Wanted, observe};
+pub use selector::LabelSelector;
 pub use store::{ClusterStore, STATE_NAMESPACE};
 
 use crate::graph::{Gvk, ObjectId};

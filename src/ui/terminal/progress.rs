@@ -47,13 +47,13 @@ impl Events {
                 };
                 (*change, id, style::QUIET, doing.to_owned(), false)
             }
-            RunEvent::Applied { change, id, adopted } => {
+            RunEvent::Applied { change, id, adopted, done } => {
                 let words = match (self.actions.get(*change), adopted) {
                     (_, true) => "was already there, and is taken in",
                     (Some(Action::Delete), _) => "deleted",
                     _ => "applied",
                 };
-                (*change, id, style::QUIET, words.to_owned(), false)
+                (*change, id, style::QUIET, words.to_owned(), *done)
             }
             RunEvent::Waiting { change, id, missing } => {
                 (*change, id, style::ATTENTION, format!("waiting: {}", missing.reason), false)
@@ -69,6 +69,10 @@ impl Events {
             }
             RunEvent::Skipped { change, id, because } => {
                 (*change, id, style::ATTENTION, format!("skipped: {because}"), true)
+            }
+            RunEvent::Unrecorded { message } => {
+                let words = format!("the inventory could not be written: {message}");
+                return style::paint(style::ATTENTION, text::clean(&words));
             }
         };
         let name = object(id, &self.home);
@@ -128,7 +132,7 @@ impl Bars {
     pub fn tell(&mut self, event: &RunEvent) {
         let before = self.events.finished;
         let line = self.events.tell(event);
-        if self.events.finished > before {
+        if self.events.finished > before || matches!(event, RunEvent::Unrecorded { .. }) {
             self.say(&line);
         }
         self.draw();

@@ -14,10 +14,10 @@ fn one_line_an_event() {
     );
     let told: Vec<String> = [
         RunEvent::Started { change: 1, id: config.clone(), action: Action::Create },
-        RunEvent::Applied { change: 1, id: config.clone(), adopted: true },
+        RunEvent::Applied { change: 1, id: config.clone(), adopted: true, done: false },
         RunEvent::Ready { change: 1, id: config, note: None, seconds: 0.14 },
         RunEvent::Started { change: 2, id: deployment.clone(), action: Action::Create },
-        RunEvent::Applied { change: 2, id: deployment.clone(), adopted: false },
+        RunEvent::Applied { change: 2, id: deployment.clone(), adopted: false, done: false },
         RunEvent::Waiting { change: 2, id: deployment.clone(), missing: samples::missing() },
         RunEvent::Failed {
             change: 2,
