@@ -1,0 +1,669 @@
+//! The server's side of one RTMP connection.
+//!
+//! [`Session::read`] takes bytes and gives [`Event`]s; answers are appended to an output buffer. The decisions (may
+//! this client publish?) are the caller's: it answers an event with [`Session::accept_publish`] and the like.
+
+use std::borrow::Cow;
+
+use super::chunk::{self, Message, Reader};
+use super::url::Target;
+use super::{Error, OUT_CHUNK_SIZE, STREAM_ID, WINDOW, handshake, message_type};
+use crate::amf0::{self, Value};
+use crate::flv::TagKind;
+
+/// The longest message a client may send before it publishes.
+pub const MAX_COMMAND: usize = 64 << 10;
+/// The longest message a publisher may send.
+pub const MAX_MEDIA: usize = 16 << 20;
+
+/// How a client publishes, in the API's words of SRS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishKind {
+    /// releaseStream, FCPublish, createStream, publish.
+    Fmle,
+    /// createStream, publish.
+    Flash,
+    /// createStream, FCPublish, publish.
+    Haivision,
+}
+
+impl PublishKind {
+    /// The API's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            PublishKind::Fmle => "fmle-publish",
+            PublishKind::Flash => "flash-publish",
+            PublishKind::Haivision => "haivision-publish",
+        }
+    }
+}
+
+/// What connect said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connect {
+    /// tcUrl.
+    pub tc_url: String,
+    /// pageUrl.
+    pub page_url: String,
+    /// swfUrl.
+    pub swf_url: String,
+    /// Host, vhost, app and parameters; the stream is still empty.
+    pub target: Target,
+}
+
+/// What a client did.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// connect; answer with [`Session::accept_connect`].
+    Connect(Box<Connect>),
+    /// publish; answer with [`Session::accept_publish`] or [`Session::refuse_publish`].
+    Publish(Target, PublishKind),
+    /// play; answered already, as SRS does.
+    Play(Target),
+    /// Audio, video or metadata of the publisher.
+    Media(TagKind, u32, Cow<'a, [u8]>),
+    /// FCUnpublish or closeStream of a publisher.
+    Unpublish,
+    /// closeStream of a player.
+    Stop,
+    /// pause (true) or unpause of a player.
+    Pause(bool),
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// C0, C1 (with an optional proxy prefix) are being collected.
+    Hello(Vec<u8>),
+    /// So many bytes of C2 are still to come.
+    Answer(usize),
+    Chunks,
+}
+
+/// What the server says of itself in connect's answer.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `SRS/4.0.271(Leo)`.
+    pub signature: String,
+    /// `4.0.271`.
+    pub version: String,
+    /// This connection's own address.
+    pub server_ip: String,
+    /// The process.
+    pub pid: u32,
+    /// The connection's id.
+    pub id: String,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Session {
+    stage: Stage,
+    reader: Reader,
+    connect: Option<Connect>,
+    connect_id: f64,
+    released: bool,
+    created: bool,
+    fc_after_create: bool,
+    publishing: bool,
+    playing: bool,
+    publish_id: f64,
+    window: u64,
+    received: u64,
+    acknowledged: u64,
+    /// The real client's address, when a proxy named it before the handshake.
+    pub proxied_ip: Option<std::net::Ipv4Addr>,
+    seed: u64,
+    time: u32,
+}
+
+impl Session {
+    /// A new connection; `seed` fills the handshake's random fields, `time` is in seconds.
+    pub fn new(seed: u64, time: u32) -> Self {
+        Session {
+            stage: Stage::Hello(Vec::new()),
+            reader: Reader::new(MAX_COMMAND),
+            connect: None,
+            connect_id: 1.0,
+            released: false,
+            created: false,
+            fc_after_create: false,
+            publishing: false,
+            playing: false,
+            publish_id: 0.0,
+            window: u64::from(WINDOW),
+            received: 0,
+            acknowledged: 0,
+            proxied_ip: None,
+            seed,
+            time,
+        }
+    }
+
+    /// The next event in `input`, which is moved behind what was read; answers go to `out`.
+    pub fn read<'a>(&mut self, input: &mut &'a [u8], out: &mut Vec<u8>) -> Result<Option<Event<'a>>, Error> {
+        while !matches!(self.stage, Stage::Chunks) {
+            if input.is_empty() || !self.handshake(input, out)? {
+                return Ok(None);
+            }
+        }
+        loop {
+            let before = input.len();
+            let message = self.reader.read(input)?;
+            self.received += (before - input.len()) as u64;
+            self.acknowledge(out);
+            let Some(message) = message else { return Ok(None) };
+            if let Some(event) = self.message(message, out)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, out: &mut Vec<u8>) {
+        if self.received - self.acknowledged >= self.window / 2 {
+            self.acknowledged = self.received;
+            chunk::control(out, message_type::ACK, &(self.received as u32).to_be_bytes());
+        }
+    }
+
+    /// True when a step was made and there may be another.
+    fn handshake(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, Error> {
+        match &mut self.stage {
+            Stage::Hello(bytes) => {
+                let mut want = 1 + handshake::SIZE;
+                let mut prefix = 0;
+                let first = bytes.first().or(input.first()).copied().unwrap_or(3);
+                if first == 0xf3 {
+                    let at = |i: usize| bytes.get(i).or_else(|| input.get(i.checked_sub(bytes.len())?));
+                    let (Some(high), Some(low)) = (at(1), at(2)) else {
+                        bytes.extend_from_slice(input);
+                        *input = &[];
+                        return Ok(false);
+                    };
+                    let length = usize::from(u16::from_be_bytes([*high, *low]));
+                    if length > 1024 {
+                        return Err(Error::ProxyPrefix(length));
+                    }
+                    prefix = 3 + length;
+                    want += prefix;
+                } else if first != 3 {
+                    return Err(Error::Version(first));
+                }
+                let take = want.saturating_sub(bytes.len()).min(input.len());
+                bytes.extend_from_slice(&input[..take]);
+                *input = &input[take..];
+                if bytes.len() < want {
+                    return Ok(false);
+                }
+                if prefix >= 7 {
+                    self.proxied_ip = Some([bytes[3], bytes[4], bytes[5], bytes[6]].into());
+                }
+                if bytes[prefix] != 3 {
+                    return Err(Error::Version(bytes[prefix]));
+                }
+                let mut c1 = [0; handshake::SIZE];
+                c1.copy_from_slice(&bytes[prefix + 1..]);
+                out.extend_from_slice(&handshake::server_answer(&c1, self.time, self.seed));
+                self.stage = Stage::Answer(handshake::SIZE);
+            }
+            Stage::Answer(left) => {
+                let take = (*left).min(input.len());
+                *input = &input[take..];
+                *left -= take;
+                if *left > 0 {
+                    return Ok(false);
+                }
+                self.stage = Stage::Chunks;
+            }
+            Stage::Chunks => {}
+        }
+        Ok(true)
+    }
+
+    fn message<'a>(&mut self, message: Message<'a>, out: &mut Vec<u8>) -> Result<Option<Event<'a>>, Error> {
+        let body = &message.payload;
+        let number = || -> Option<u32> { Some(u32::from_be_bytes(body.get(..4)?.try_into().ok()?)) };
+        match message.kind {
+            message_type::SET_CHUNK_SIZE => {
+                let size = number().map_or(-1, |raw| i64::from(raw as i32));
+                self.reader.set_chunk_size(size)?;
+            }
+            message_type::ABORT => {
+                if let Some(id) = number() {
+                    self.reader.abort(id);
+                }
+            }
+            message_type::WINDOW_ACK_SIZE => {
+                if let Some(window) = number().filter(|window| *window >= 4096) {
+                    self.window = u64::from(window);
+                }
+            }
+            message_type::USER_CONTROL => {
+                // PingRequest 6 is answered with PingResponse 7.
+                if let (Some([0, 6]), Some(time)) = (body.get(..2), body.get(2..6)) {
+                    chunk::control(out, message_type::USER_CONTROL, &[&[0, 7], time].concat());
+                }
+            }
+            message_type::AUDIO if self.publishing => {
+                return Ok(Some(Event::Media(TagKind::Audio, message.timestamp, message.payload)));
+            }
+            message_type::VIDEO if self.publishing => {
+                return Ok(Some(Event::Media(TagKind::Video, message.timestamp, message.payload)));
+            }
+            message_type::DATA_AMF0 | message_type::DATA_AMF3 if self.publishing => {
+                // AMF3 data messages put one zero byte before the same AMF0 values.
+                let payload = match message.kind == message_type::DATA_AMF3 && body.first() == Some(&0) {
+                    true => Cow::Owned(body[1..].to_vec()),
+                    false => message.payload,
+                };
+                return Ok(Some(Event::Media(TagKind::Script, message.timestamp, payload)));
+            }
+            message_type::COMMAND_AMF0 => return self.command(body, out),
+            message_type::COMMAND_AMF3 => return self.command(body.get(1..).unwrap_or_default(), out),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn command(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Option<Event<'static>>, Error> {
+        if body.len() > MAX_COMMAND {
+            return Err(chunk::Error::MessageSize(body.len(), MAX_COMMAND).into());
+        }
+        let values = amf0::decode_prefix(body);
+        let Some(name) = values.first().and_then(Value::as_str) else {
+            amf0::decode_all(body)?;
+            return Ok(None);
+        };
+        let id = values.get(1).and_then(Value::as_number).unwrap_or(0.0);
+        let text = |index: usize| values.get(index).and_then(Value::as_str).unwrap_or_default();
+        if self.connect.is_none() && name != "connect" {
+            return Err(Error::Order(shorten(name), "before connect"));
+        }
+        match name {
+            "connect" => {
+                if self.connect.is_some() {
+                    return Err(Error::Order("connect".into(), "twice"));
+                }
+                let connect = read_connect(values.get(2), values.len())?;
+                self.connect_id = id;
+                self.connect = Some(connect.clone());
+                return Ok(Some(Event::Connect(Box::new(connect))));
+            }
+            "createStream" => {
+                self.created = true;
+                result(out, id, &[Value::Null, Value::Number(f64::from(STREAM_ID))]);
+            }
+            "releaseStream" => {
+                self.released = true;
+                result(out, id, &[Value::Null, Value::Undefined]);
+            }
+            "FCPublish" => {
+                self.fc_after_create = self.created && !self.released;
+                result(out, id, &[Value::Null, Value::Undefined]);
+            }
+            "publish" => {
+                self.idle(name)?;
+                let target = self.target(text(3))?;
+                self.publish_id = id;
+                return Ok(Some(Event::Publish(target, self.publish_kind())));
+            }
+            "play" => {
+                self.idle(name)?;
+                let target = self.target(text(3))?;
+                self.playing = true;
+                play_started(out);
+                return Ok(Some(Event::Play(target)));
+            }
+            "pause" if self.playing => {
+                let paused = !matches!(values.get(3), Some(Value::Bool(false)));
+                pause_answer(out, paused);
+                return Ok(Some(Event::Pause(paused)));
+            }
+            "FCUnpublish" if self.publishing => {
+                status(out, "onFCUnpublish", "NetStream.Unpublish.Success", "Stop publishing stream.");
+                result(out, id, &[Value::Null, Value::Undefined]);
+                status(out, "onStatus", "NetStream.Unpublish.Success", "Stream is now unpublished");
+                self.publishing = false;
+                return Ok(Some(Event::Unpublish));
+            }
+            "closeStream" | "deleteStream" => {
+                if std::mem::take(&mut self.publishing) {
+                    return Ok(Some(Event::Unpublish));
+                }
+                if std::mem::take(&mut self.playing) {
+                    return Ok(Some(Event::Stop));
+                }
+            }
+            // What SRS does not know it answers too: old flash players wait for it. `_result`s are not calls.
+            name if id != 0.0 && !name.starts_with('_') => result(out, id, &[Value::Null, Value::Null]),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn idle(&self, name: &str) -> Result<(), Error> {
+        match self.publishing || self.playing {
+            true => Err(Error::Order(shorten(name), "while another stream is open")),
+            false => Ok(()),
+        }
+    }
+
+    fn target(&self, stream: &str) -> Result<Target, Error> {
+        let connect = self.connect.as_ref().ok_or_else(|| Error::Order("publish".into(), "before connect"))?;
+        if stream.is_empty() {
+            return Err(Error::StreamName);
+        }
+        connect.target.with_stream(stream).map_err(|error| Error::Connect(error.to_string()))
+    }
+
+    fn publish_kind(&self) -> PublishKind {
+        match (self.released, self.fc_after_create) {
+            (true, _) => PublishKind::Fmle,
+            (false, true) => PublishKind::Haivision,
+            (false, false) => PublishKind::Flash,
+        }
+    }
+
+    /// Answers connect.
+    pub fn accept_connect(&mut self, out: &mut Vec<u8>, identity: &Identity) {
+        chunk::control(out, message_type::WINDOW_ACK_SIZE, &WINDOW.to_be_bytes());
+        let [a, b, c, d] = WINDOW.to_be_bytes();
+        chunk::control(out, message_type::SET_PEER_BANDWIDTH, &[a, b, c, d, 2]);
+        // Before the result: OBS reads the result with the new size already.
+        chunk::control(out, message_type::SET_CHUNK_SIZE, &(OUT_CHUNK_SIZE as u32).to_be_bytes());
+        let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
+        let data = Value::EcmaArray(vec![
+            field("version", "3,5,3,888"),
+            field("srs_sig", "SRS"),
+            field("srs_server", &identity.signature),
+            field("srs_license", "MIT"),
+            field("srs_url", "https://github.com/ossrs/srs"),
+            field("srs_version", &identity.version),
+            field("srs_authors", "https://github.com/ossrs/srs/blob/master/AUTHORS"),
+            field("srs_server_ip", &identity.server_ip),
+            ("srs_pid".to_owned(), Value::Number(f64::from(identity.pid))),
+            field("srs_id", &identity.id),
+        ]);
+        let properties = Value::Object(vec![
+            field("fmsVer", "FMS/3,5,3,888"),
+            ("capabilities".to_owned(), Value::Number(127.0)),
+            ("mode".to_owned(), Value::Number(1.0)),
+        ]);
+        let info = Value::Object(vec![
+            field("level", "status"),
+            field("code", "NetConnection.Connect.Success"),
+            field("description", "Connection succeeded"),
+            ("objectEncoding".to_owned(), Value::Number(0.0)),
+            ("data".to_owned(), data),
+        ]);
+        result(out, self.connect_id, &[properties, info]);
+        chunk::command(out, &[Value::string("onBWDone"), Value::Number(0.0), Value::Null]);
+    }
+
+    /// Answers publish; media may follow.
+    pub fn accept_publish(&mut self, out: &mut Vec<u8>) {
+        self.publishing = true;
+        self.reader.set_max_message(MAX_MEDIA);
+        if self.released || self.fc_after_create {
+            status(out, "onFCPublish", "NetStream.Publish.Start", "Started publishing stream.");
+        }
+        status(out, "onStatus", "NetStream.Publish.Start", "Started publishing stream.");
+    }
+
+    /// Refuses publish, with a code that encoders show; the caller closes afterwards.
+    pub fn refuse_publish(&mut self, out: &mut Vec<u8>, code: &str, description: &str) {
+        let values = status_values("onStatus", "error", code, description);
+        chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
+    }
+
+    /// What connect said; none before it.
+    pub fn connected(&self) -> Option<&Connect> {
+        self.connect.as_ref()
+    }
+}
+
+fn shorten(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(40).collect()
+}
+
+fn read_connect(arguments: Option<&Value>, count: usize) -> Result<Connect, Error> {
+    let Some(Value::Object(_) | Value::EcmaArray(_)) = arguments else {
+        return Err(Error::Connect(format!("an object is expected after the name, {count} values came")));
+    };
+    let text = |name: &str| -> String {
+        let value = arguments.and_then(|fields| fields.get(name)).and_then(Value::as_str).unwrap_or_default();
+        value.chars().filter(|c| !c.is_control()).take(4096).collect()
+    };
+    let tc_url = text("tcUrl");
+    if tc_url.is_empty() {
+        return Err(Error::Connect("tcUrl is missing".into()));
+    }
+    let target = Target::from_connect(&tc_url, &text("app")).map_err(|e| Error::Connect(e.to_string()))?;
+    Ok(Connect { tc_url, page_url: text("pageUrl"), swf_url: text("swfUrl"), target })
+}
+
+fn result(out: &mut Vec<u8>, id: f64, values: &[Value]) {
+    let mut all = vec![Value::string("_result"), Value::Number(id)];
+    all.extend_from_slice(values);
+    chunk::command(out, &all);
+}
+
+fn status_values(command: &str, level: &str, code: &str, description: &str) -> Vec<Value> {
+    let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
+    let mut fields = Vec::new();
+    if command == "onStatus" {
+        fields.push(field("level", level));
+    }
+    fields.push(field("code", code));
+    fields.push(field("description", description));
+    if command == "onStatus" && level == "status" {
+        fields.push(field("clientid", "ASAICiss"));
+    }
+    vec![Value::string(command), Value::Number(0.0), Value::Null, Value::Object(fields)]
+}
+
+fn status(out: &mut Vec<u8>, command: &str, code: &str, description: &str) {
+    let values = status_values(command, "status", code, description);
+    chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
+}
+
+/// User Control Message about the one stream.
+fn stream_control(out: &mut Vec<u8>, event: u8) {
+    let [a, b, c, d] = STREAM_ID.to_be_bytes();
+    chunk::control(out, message_type::USER_CONTROL, &[0, event, a, b, c, d]);
+}
+
+fn play_started(out: &mut Vec<u8>) {
+    stream_control(out, 0);
+    for (code, description) in [
+        ("NetStream.Play.Reset", "Playing and resetting stream."),
+        ("NetStream.Play.Start", "Started playing stream."),
+    ] {
+        let mut values = status_values("onStatus", "status", code, description);
+        if let Some(Value::Object(fields)) = values.last_mut() {
+            fields.insert(3, ("details".to_owned(), Value::string("stream")));
+        }
+        chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
+    }
+    let access = [Value::string("|RtmpSampleAccess"), Value::Bool(true), Value::Bool(true)];
+    chunk::on_stream(out, message_type::DATA_AMF0, &access);
+    let start = Value::Object(vec![("code".to_owned(), Value::string("NetStream.Data.Start"))]);
+    chunk::on_stream(out, message_type::DATA_AMF0, &[Value::string("onStatus"), start]);
+}
+
+fn pause_answer(out: &mut Vec<u8>, paused: bool) {
+    let (code, description, event) = match paused {
+        true => ("NetStream.Pause.Notify", "Paused stream.", 1),
+        false => ("NetStream.Unpause.Notify", "Unpaused stream.", 0),
+    };
+    status(out, "onStatus", code, description);
+    stream_control(out, event);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hello() -> Vec<u8> {
+        let mut bytes = handshake::client_hello(1, 2);
+        bytes.resize(1 + 2 * handshake::SIZE, 0);
+        bytes
+    }
+
+    fn connect_command(tc_url: &str) -> Vec<Value> {
+        let fields = vec![
+            ("app".to_owned(), Value::string("live")),
+            ("tcUrl".to_owned(), Value::string(tc_url)),
+        ];
+        vec![Value::string("connect"), Value::Number(1.0), Value::Object(fields)]
+    }
+
+    fn call(out: &mut Vec<u8>, name: &str, id: f64, rest: &[Value]) {
+        let mut values = vec![Value::string(name), Value::Number(id), Value::Null];
+        values.extend_from_slice(rest);
+        chunk::write(out, 128, 3, message_type::COMMAND_AMF0, 0, 0, &amf0::encode_all(&values));
+    }
+
+    /// Everything the session says to these bytes, as words; publish and connect are accepted.
+    fn talk(bytes: &[u8]) -> Result<Vec<String>, Error> {
+        let mut session = Session::new(1, 1);
+        let mut input = bytes;
+        let mut out = Vec::new();
+        let mut words = Vec::new();
+        while let Some(event) = session.read(&mut input, &mut out)? {
+            match event {
+                Event::Connect(connect) => words.push(format!("connect {}", connect.target.app)),
+                Event::Publish(target, kind) => {
+                    session.accept_publish(&mut out);
+                    words.push(format!("{} {}", kind.name(), target.stream));
+                }
+                Event::Play(target) => words.push(format!("play {}", target.stream)),
+                Event::Media(kind, time, payload) => {
+                    words.push(format!("{kind:?} {time} {}", payload.len()));
+                }
+                Event::Unpublish => words.push("unpublish".into()),
+                Event::Stop => words.push("stop".into()),
+                Event::Pause(paused) => words.push(format!("pause {paused}")),
+            }
+        }
+        Ok(words)
+    }
+
+    fn connected() -> Vec<u8> {
+        let mut bytes = hello();
+        let body = amf0::encode_all(&connect_command("rtmp://h/live"));
+        chunk::write(&mut bytes, 128, 3, message_type::COMMAND_AMF0, 0, 0, &body);
+        bytes
+    }
+
+    #[test]
+    fn each_order_of_publishing_is_known() {
+        let name = Value::string("s");
+        for (order, expected) in [
+            (&["releaseStream", "FCPublish", "createStream", "publish"][..], "fmle-publish s"),
+            (&["createStream", "publish"][..], "flash-publish s"),
+            (&["createStream", "FCPublish", "publish"][..], "haivision-publish s"),
+        ] {
+            let mut bytes = connected();
+            for (index, command) in order.iter().enumerate() {
+                call(&mut bytes, command, 2.0 + index as f64, std::slice::from_ref(&name));
+            }
+            chunk::write(&mut bytes, 128, 4, message_type::AUDIO, 1, 5, &[1; 300]);
+            call(&mut bytes, "FCUnpublish", 9.0, std::slice::from_ref(&name));
+            assert_eq!(talk(&bytes).unwrap(), ["connect live", expected, "Audio 5 300", "unpublish"]);
+        }
+    }
+
+    #[test]
+    fn players_pause_and_stop() {
+        let mut bytes = connected();
+        call(&mut bytes, "createStream", 2.0, &[]);
+        call(&mut bytes, "play", 0.0, &[Value::string("s?token=1")]);
+        call(&mut bytes, "pause", 0.0, &[Value::Bool(true), Value::Number(1.0)]);
+        call(&mut bytes, "pause", 0.0, &[Value::Bool(false), Value::Number(1.0)]);
+        call(&mut bytes, "closeStream", 0.0, &[]);
+        assert_eq!(talk(&bytes).unwrap(), ["connect live", "play s", "pause true", "pause false", "stop"]);
+    }
+
+    #[test]
+    fn a_proxy_names_the_client() {
+        let mut bytes = vec![0xf3, 0, 4, 10, 1, 2, 3];
+        bytes.extend_from_slice(&hello());
+        for split in [1, 2, 3, 5, 7, 8, 1000] {
+            let mut session = Session::new(1, 1);
+            let mut out = Vec::new();
+            let (mut first, mut second) = bytes.split_at(split);
+            assert!(session.read(&mut first, &mut out).unwrap().is_none());
+            assert!(session.read(&mut second, &mut out).unwrap().is_none());
+            assert_eq!(session.proxied_ip, Some([10, 1, 2, 3].into()), "split at {split}");
+            assert_eq!(out.len(), 1 + 2 * handshake::SIZE);
+        }
+        assert!(matches!(talk(&[0xf3, 0xff, 0xff, 0]), Err(Error::ProxyPrefix(0xffff))));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert!(matches!(talk(b"GET / HTTP/1.1"), Err(Error::Version(b'G'))));
+        let mut early = hello();
+        call(&mut early, "createStream", 2.0, &[]);
+        assert!(matches!(talk(&early), Err(Error::Order(..))));
+        let mut twice = connected();
+        let body = amf0::encode_all(&connect_command("rtmp://h/live"));
+        chunk::write(&mut twice, 128, 3, message_type::COMMAND_AMF0, 0, 0, &body);
+        assert!(matches!(talk(&twice), Err(Error::Order(..))));
+        let mut nameless = connected();
+        call(&mut nameless, "publish", 2.0, &[Value::string("")]);
+        assert!(matches!(talk(&nameless), Err(Error::StreamName)));
+        let mut plain = hello();
+        let body = amf0::encode_all(&[Value::string("connect"), Value::Number(f64::NAN), Value::Number(1.0)]);
+        chunk::write(&mut plain, 128, 3, message_type::COMMAND_AMF0, 0, 0, &body);
+        assert!(matches!(talk(&plain), Err(Error::Connect(_))));
+        let mut empty_size = hello();
+        chunk::write(&mut empty_size, 128, 2, message_type::SET_CHUNK_SIZE, 0, 0, &[1]);
+        assert!(matches!(talk(&empty_size), Err(Error::Chunk(chunk::Error::ChunkSize(-1)))));
+    }
+
+    #[test]
+    fn pings_are_answered_and_bytes_acknowledged() {
+        let mut bytes = connected();
+        chunk::write(&mut bytes, 128, 2, message_type::USER_CONTROL, 0, 0, &[0, 6, 1, 2, 3, 4]);
+        chunk::write(&mut bytes, 128, 2, message_type::WINDOW_ACK_SIZE, 0, 0, &4096u32.to_be_bytes());
+        call(&mut bytes, "createStream", 2.0, &[]);
+        call(&mut bytes, "publish", 3.0, &[Value::string("s")]);
+        chunk::write(&mut bytes, 128, 4, message_type::AUDIO, 1, 5, &[1; 3000]);
+        let mut session = Session::new(1, 1);
+        let mut out = Vec::new();
+        let mut input = &bytes[..];
+        while let Some(event) = session.read(&mut input, &mut out).unwrap() {
+            if let Event::Publish(..) = event {
+                session.accept_publish(&mut out);
+            }
+        }
+        let mut reader = Reader::new(1 << 20);
+        reader.set_chunk_size(60_000).unwrap();
+        let mut answers = &out[1 + 2 * handshake::SIZE..];
+        let mut kinds = Vec::new();
+        while let Some(message) = reader.read(&mut answers).unwrap() {
+            kinds.push((message.kind, message.payload.into_owned()));
+        }
+        assert!(kinds.contains(&(message_type::USER_CONTROL, vec![0, 7, 1, 2, 3, 4])));
+        assert!(kinds.iter().any(|(kind, _)| *kind == message_type::ACK));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(tail in prop::collection::vec(any::<u8>(), 0..600), connect: bool) {
+            let mut bytes = if connect { connected() } else { hello() };
+            bytes.extend_from_slice(&tail);
+            let _ = talk(&bytes);
+            let _ = talk(&tail);
+        }
+
+        #[test]
+        fn arbitrary_commands_never_panic(body in prop::collection::vec(any::<u8>(), 1..300)) {
+            let mut bytes = connected();
+            chunk::write(&mut bytes, 128, 3, message_type::COMMAND_AMF0, 0, 0, &body);
+            let _ = talk(&bytes);
+        }
+    }
+}
