@@ -10,5 +10,6 @@
 
 pub mod amf0;
 pub mod codec;
+pub mod conf;
 pub mod flv;
 pub mod rtmp;

@@ -1,0 +1,341 @@
+//! The typed values of a configuration, with SRS 4's defaults.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Directive, Fault};
+
+/// The vhost that stands for all names that have none of their own.
+pub const DEFAULT_VHOST: &str = "__defaultVhost__";
+
+/// A configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The parsed file, for what is asked rarely.
+    pub root: Directive,
+    /// RTMP's addresses.
+    pub listen: Vec<SocketAddr>,
+    /// `pid`.
+    pub pid: PathBuf,
+    /// `max_connections`.
+    pub max_connections: usize,
+    /// `daemon on`; containers ignore it, as `disable_daemon_for_docker` says.
+    pub daemon: bool,
+    /// `srs_log_tank`: true for file, none when the file does not say.
+    pub log_to_file: Option<bool>,
+    /// `srs_log_level`.
+    pub log_level: String,
+    /// `srs_log_file`.
+    pub log_file: PathBuf,
+    /// `utc_time on`.
+    pub utc_time: bool,
+    /// `grace_start_wait`.
+    pub grace_start_wait: Duration,
+    /// `grace_final_wait`.
+    pub grace_final_wait: Duration,
+    /// `force_grace_quit`.
+    pub force_grace_quit: bool,
+    /// `server_id`.
+    pub server_id: Option<String>,
+    /// `http_api`, where enabled.
+    pub http_api: Option<HttpApi>,
+    /// `http_server`, where enabled.
+    pub http_server: Option<HttpServer>,
+    /// The vhosts, in the order of the file.
+    pub vhosts: Vec<Vhost>,
+}
+
+/// `http_api { … }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpApi {
+    /// `listen`.
+    pub listen: SocketAddr,
+    /// `crossdomain`.
+    pub crossdomain: bool,
+    /// `raw_api.enabled`.
+    pub raw_api: bool,
+    /// `raw_api.allow_reload`.
+    pub allow_reload: bool,
+}
+
+/// `http_server { … }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpServer {
+    /// `listen`.
+    pub listen: SocketAddr,
+    /// `dir`.
+    pub dir: PathBuf,
+    /// `crossdomain`.
+    pub crossdomain: bool,
+}
+
+/// `time_jitter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeJitter {
+    /// Players start at 0 and jumps of more than 250 ms are smoothed.
+    Full,
+    /// Players start at 0.
+    Zero,
+    /// Timestamps are passed on.
+    Off,
+}
+
+/// `vhost NAME { … }`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vhost {
+    /// Its name.
+    pub name: String,
+    /// `enabled`.
+    pub enabled: bool,
+    /// `min_latency`.
+    pub min_latency: bool,
+    /// `tcp_nodelay`.
+    pub tcp_nodelay: bool,
+    /// `play.gop_cache`.
+    pub gop_cache: bool,
+    /// `play.queue_length`.
+    pub queue_length: Duration,
+    /// `play.time_jitter`.
+    pub time_jitter: TimeJitter,
+    /// `play.mw_latency`.
+    pub mw_latency: Duration,
+    /// `play.mw_msgs`.
+    pub mw_msgs: usize,
+    /// `publish.firstpkt_timeout`.
+    pub firstpkt_timeout: Duration,
+    /// `publish.normal_timeout`.
+    pub normal_timeout: Duration,
+    /// `http_remux.mount`, where enabled.
+    pub http_remux: Option<String>,
+    /// `hls.hls_fragment` in seconds, where HLS is enabled.
+    pub hls_fragment: Option<f64>,
+    /// What is enabled here and not done by this server, by name.
+    pub unsupported: Vec<&'static str>,
+}
+
+impl Settings {
+    /// The vhost of that name, else the default one; none when it is not enabled.
+    pub fn vhost(&self, name: &str) -> Option<&Vhost> {
+        let find = |name: &str| self.vhosts.iter().find(|vhost| vhost.name == name);
+        find(name).or_else(|| find(DEFAULT_VHOST)).filter(|vhost| vhost.enabled)
+    }
+}
+
+/// Reads the typed values of a checked tree.
+pub fn read(root: Directive) -> Result<Settings, Fault> {
+    let listen = root.get("listen").ok_or_else(|| {
+        Fault::new(1, "\"listen\" is missing: at least one port for RTMP is expected, for example `listen 1935;`")
+    })?;
+    let listen = listen.args.iter().map(|arg| address(arg, listen.line)).collect::<Result<Vec<_>, _>>()?;
+    if listen.is_empty() {
+        return Err(Fault::new(1, "\"listen\" has no port"));
+    }
+    if root.on("is_full") {
+        return Err(Fault::new(line_of(&root, "is_full"), "\"is_full on\" marks an example that lists everything"));
+    }
+    if root.on("daemon") && root.on("asprocess") {
+        return Err(Fault::new(line_of(&root, "asprocess"), "\"daemon\" and \"asprocess\" can't both be on"));
+    }
+    let max_connections = number(&root, "max_connections", 1000u32)? as usize;
+    if max_connections == 0 {
+        return Err(Fault::new(line_of(&root, "max_connections"), "max_connections must be more than 0"));
+    }
+    let log_to_file = match root.value("srs_log_tank") {
+        None => None,
+        Some("console") => Some(false),
+        Some("file") => Some(true),
+        Some(other) => {
+            let message = format!("srs_log_tank is {other:?}: \"file\" or \"console\" is expected");
+            return Err(Fault::new(line_of(&root, "srs_log_tank"), message));
+        }
+    };
+    let mut vhosts = Vec::new();
+    for directive in root.all("vhost") {
+        let vhost = vhost(directive)?;
+        if vhosts.iter().any(|other: &Vhost| other.name == vhost.name) {
+            return Err(Fault::new(directive.line, format!("vhost {:?} stands twice", vhost.name)));
+        }
+        vhosts.push(vhost);
+    }
+    Ok(Settings {
+        listen,
+        pid: root.value("pid").unwrap_or("./objs/srs.pid").into(),
+        max_connections,
+        daemon: root.not_off("daemon"),
+        log_to_file,
+        log_level: root.value("srs_log_level").unwrap_or("trace").into(),
+        log_file: root.value("srs_log_file").unwrap_or("./objs/srs.log").into(),
+        utc_time: root.on("utc_time"),
+        grace_start_wait: Duration::from_millis(number(&root, "grace_start_wait", 2300u64)?),
+        grace_final_wait: Duration::from_millis(number(&root, "grace_final_wait", 3200u64)?),
+        force_grace_quit: root.on("force_grace_quit"),
+        server_id: root.value("server_id").map(str::to_owned),
+        http_api: root.get("http_api").filter(|block| block.on("enabled")).map(http_api).transpose()?,
+        http_server: root.get("http_server").filter(|block| block.on("enabled")).map(http_server).transpose()?,
+        vhosts,
+        root,
+    })
+}
+
+fn http_api(block: &Directive) -> Result<HttpApi, Fault> {
+    let raw = block.get("raw_api");
+    Ok(HttpApi {
+        listen: address(block.value("listen").unwrap_or("1985"), line_of(block, "listen"))?,
+        crossdomain: block.not_off("crossdomain"),
+        raw_api: raw.is_some_and(|raw| raw.on("enabled")),
+        allow_reload: raw.is_some_and(|raw| raw.on("allow_reload")),
+    })
+}
+
+fn http_server(block: &Directive) -> Result<HttpServer, Fault> {
+    Ok(HttpServer {
+        listen: address(block.value("listen").unwrap_or("8080"), line_of(block, "listen"))?,
+        dir: block.value("dir").unwrap_or("./objs/nginx/html").into(),
+        crossdomain: block.not_off("crossdomain"),
+    })
+}
+
+fn vhost(block: &Directive) -> Result<Vhost, Fault> {
+    let name = block.arg().ok_or_else(|| Fault::new(block.line, "a vhost needs a name"))?;
+    let empty = Directive { line: block.line, ..Directive::default() };
+    let play = block.get("play").unwrap_or(&empty);
+    let publish = block.get("publish").unwrap_or(&empty);
+    let min_latency = block.on("min_latency");
+    let mut ingests: Vec<Option<&str>> = Vec::new();
+    for ingest in block.all("ingest") {
+        if ingests.contains(&ingest.arg()) {
+            return Err(Fault::new(ingest.line, format!("ingest {:?} stands twice", ingest.arg().unwrap_or(""))));
+        }
+        ingests.push(ingest.arg());
+    }
+    let hls = block.get("hls").filter(|hls| hls.on("enabled"));
+    let remux = block.get("http_remux").filter(|remux| remux.on("enabled"));
+    let mount = remux.map(|remux| remux.value("mount").unwrap_or("[vhost]/[app]/[stream].flv").to_owned());
+    let jitter = match play.value("time_jitter") {
+        None | Some("full") => TimeJitter::Full,
+        Some("zero") => TimeJitter::Zero,
+        Some("off") => TimeJitter::Off,
+        Some(other) => {
+            let message = format!("time_jitter is {other:?}: \"full\", \"zero\" or \"off\" is expected");
+            return Err(Fault::new(line_of(play, "time_jitter"), message));
+        }
+    };
+    let unsupported = ["dash", "hds", "transcode", "bandcheck", "rtc", "srt"];
+    Ok(Vhost {
+        name: name.to_owned(),
+        enabled: block.not_off("enabled"),
+        min_latency,
+        tcp_nodelay: block.on("tcp_nodelay"),
+        gop_cache: play.not_off("gop_cache"),
+        queue_length: Duration::from_secs_f64(number(play, "queue_length", 30.0)?),
+        time_jitter: jitter,
+        mw_latency: Duration::from_millis(number(play, "mw_latency", if min_latency { 0 } else { 350u64 })?),
+        mw_msgs: number(play, "mw_msgs", if min_latency { 0 } else { 8usize })?,
+        firstpkt_timeout: Duration::from_millis(number(publish, "firstpkt_timeout", 20_000u64)?),
+        normal_timeout: Duration::from_millis(number(publish, "normal_timeout", 5_000u64)?),
+        http_remux: mount,
+        hls_fragment: hls.map(|hls| number(hls, "hls_fragment", 10.0)).transpose()?,
+        unsupported: unsupported
+            .into_iter()
+            .filter(|name| block.all(name).any(|inner| inner.on("enabled")))
+            .collect(),
+    })
+}
+
+fn line_of(block: &Directive, name: &str) -> usize {
+    block.get(name).map_or(block.line, |directive| directive.line)
+}
+
+/// Numbers that a directive can hold.
+pub trait Bounded: std::str::FromStr + PartialOrd {
+    /// What is expected, in words.
+    const EXPECTED: &'static str;
+    /// False for what parses and can't be meant.
+    fn sane(&self) -> bool {
+        true
+    }
+}
+
+impl Bounded for u32 {
+    const EXPECTED: &'static str = "a whole number";
+}
+impl Bounded for u64 {
+    const EXPECTED: &'static str = "a whole number of milliseconds";
+    fn sane(&self) -> bool {
+        *self <= 1000 * 3600 * 24 * 365
+    }
+}
+impl Bounded for usize {
+    const EXPECTED: &'static str = "a whole number";
+}
+impl Bounded for f64 {
+    const EXPECTED: &'static str = "a number of seconds";
+    fn sane(&self) -> bool {
+        self.is_finite() && *self >= 0.0 && *self <= 3600.0 * 24.0 * 365.0
+    }
+}
+
+/// The number of a directive, or its default.
+pub fn number<T: Bounded>(block: &Directive, name: &str, default: T) -> Result<T, Fault> {
+    let Some(directive) = block.get(name) else { return Ok(default) };
+    let text = directive.arg().unwrap_or_default();
+    let parsed = text.parse().ok().filter(T::sane);
+    parsed.ok_or_else(|| Fault::new(directive.line, format!("{name} is {text:?}: {} is expected", T::EXPECTED)))
+}
+
+/// `PORT` or `IP:PORT`.
+fn address(text: &str, line: usize) -> Result<SocketAddr, Fault> {
+    let bad = || Fault::new(line, format!("{text:?} is no address to listen at: PORT or IP:PORT is expected"));
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
+    }
+    text.parse().map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::conf::from_text;
+
+    #[test]
+    fn defaults_are_those_of_srs() {
+        let settings = from_text("listen 1935; vhost __defaultVhost__ { }").unwrap();
+        assert_eq!(settings.max_connections, 1000);
+        assert!(settings.daemon);
+        let vhost = settings.vhost("anything").unwrap();
+        assert!(vhost.gop_cache && !vhost.min_latency && vhost.http_remux.is_none());
+        assert_eq!((vhost.mw_latency.as_millis(), vhost.mw_msgs), (350, 8));
+        assert_eq!(vhost.normal_timeout.as_secs(), 5);
+    }
+
+    #[test]
+    fn vhosts_are_found_by_name_then_default() {
+        let settings = from_text("listen 1935; vhost a { } vhost b { enabled off; }").unwrap();
+        assert_eq!(settings.vhost("a").unwrap().name, "a");
+        assert!(settings.vhost("b").is_none());
+        assert!(settings.vhost("c").is_none());
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_refused() {
+        for (text, part) in [
+            ("", "\"listen\" is missing"),
+            ("listen;", "no port"),
+            ("listen x;", "PORT or IP:PORT"),
+            ("listen 1935\nmax_connections 1000;", "PORT or IP:PORT"),
+            ("listen 1935; max_connections 0;", "more than 0"),
+            ("listen 1935; max_connections many;", "a whole number"),
+            ("listen 1935; is_full on;", "is_full"),
+            ("listen 1935; daemon on; asprocess on;", "can't both"),
+            ("listen 1935; vhost { }", "needs a name"),
+            ("listen 1935; vhost a { } vhost a { }", "twice"),
+            ("listen 1935; vhost a { ingest x { } ingest x { } }", "twice"),
+            ("listen 1935; vhost a { play { queue_length -1; } }", "seconds"),
+            ("listen 1935; srs_log_tank printer;", "console"),
+            ("listen 1935; http_api { enabled on; listen 99999; }", "PORT or IP:PORT"),
+        ] {
+            let fault = from_text(text).unwrap_err();
+            assert!(fault.message.contains(part), "{text}: {}", fault.message);
+        }
+    }
+}
