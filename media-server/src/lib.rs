@@ -12,4 +12,7 @@ pub mod amf0;
 pub mod codec;
 pub mod conf;
 pub mod flv;
+pub mod ids;
 pub mod rtmp;
+pub mod source;
+pub mod stat;

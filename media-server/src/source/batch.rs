@@ -1,0 +1,126 @@
+//! Messages in RTMP chunks, laid out once for all players.
+//!
+//! Headers are deltas (format 1) on fixed chunk streams, so they are the same for every player whatever timestamp it
+//! started at; a player that joins gets its first message of each chunk stream behind a private full header.
+
+use crate::flv::{Role, TagKind};
+use crate::rtmp::OUT_CHUNK_SIZE;
+use crate::rtmp::chunk;
+
+/// Script data's bit in [`Batch::kinds`].
+pub const SCRIPT: u8 = 4;
+
+/// The chunk stream of a kind of message.
+pub fn chunk_stream(kind: TagKind) -> u8 {
+    match kind {
+        TagKind::Audio => 4,
+        TagKind::Video => 6,
+        TagKind::Script => 7,
+    }
+}
+
+/// The bit of a kind of message.
+pub fn kind_bit(kind: TagKind) -> u8 {
+    match kind {
+        TagKind::Audio => 1,
+        TagKind::Video => 2,
+        TagKind::Script => SCRIPT,
+    }
+}
+
+/// A message in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Where its header starts.
+    pub at: u32,
+    /// The payload's length, without chunk headers.
+    pub length: u32,
+    /// Its kind.
+    pub kind: TagKind,
+    /// The ring's timestamp.
+    pub timestamp: i64,
+}
+
+/// Immutable messages.
+#[derive(Debug)]
+pub struct Batch {
+    /// RTMP chunks.
+    pub bytes: Box<[u8]>,
+    /// Its messages, at least one.
+    pub frames: Box<[Frame]>,
+    /// Which kinds are in it, see [`kind_bit`].
+    pub kinds: u8,
+    /// It starts with a keyframe.
+    pub keyframe: bool,
+    /// The last message's timestamp.
+    pub last_timestamp: i64,
+}
+
+impl Batch {
+    /// Where the message ends.
+    pub fn end(&self, index: usize) -> usize {
+        self.frames.get(index + 1).map_or(self.bytes.len(), |next| next.at as usize)
+    }
+
+    /// The message's payload, in parts of the chunk size.
+    pub fn payload(&self, index: usize) -> impl Iterator<Item = &[u8]> {
+        let start = self.frames[index].at as usize + chunk::DELTA_HEADER;
+        let body = &self.bytes[start..self.end(index)];
+        // Each part but the first has one byte of header before it.
+        let first = body.len().min(OUT_CHUNK_SIZE);
+        let (first, rest) = body.split_at(first);
+        std::iter::once(first).chain(rest.chunks(OUT_CHUNK_SIZE + 1).map(|part| &part[1..]))
+    }
+}
+
+/// Collects messages for the next batch.
+#[derive(Debug, Default)]
+pub struct Builder {
+    bytes: Vec<u8>,
+    frames: Vec<Frame>,
+    keyframe: bool,
+    /// The last timestamp of each chunk stream, over all batches.
+    last: [i64; 3],
+}
+
+impl Builder {
+    /// Bytes collected.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Nothing is collected.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Appends a message.
+    pub fn push(&mut self, kind: TagKind, role: Role, timestamp: i64, payload: &[u8]) {
+        let last = &mut self.last[usize::from(kind_bit(kind) >> 1)];
+        let timestamp = timestamp.max(*last);
+        // A first message's delta is never used (its player has a private header), a later one is smaller than 2^24.
+        let delta = u32::try_from(timestamp - *last).unwrap_or(0).min(0x00ff_fffe);
+        *last = timestamp;
+        if self.frames.is_empty() {
+            self.keyframe = kind == TagKind::Video && role == Role::Keyframe;
+        }
+        let at = self.bytes.len() as u32;
+        self.frames.push(Frame { at, length: payload.len() as u32, kind, timestamp });
+        self.bytes.reserve(chunk::DELTA_HEADER + payload.len() + payload.len() / OUT_CHUNK_SIZE);
+        chunk::header_delta(&mut self.bytes, chunk_stream(kind), kind as u8, delta, payload.len());
+        chunk::body(&mut self.bytes, OUT_CHUNK_SIZE, chunk_stream(kind), None, payload);
+    }
+
+    /// What was collected; none when it is nothing.
+    pub fn finish(&mut self) -> Option<Batch> {
+        let last_timestamp = self.frames.last()?.timestamp;
+        let kinds = self.frames.iter().fold(0, |kinds, frame| kinds | kind_bit(frame.kind));
+        Some(Batch {
+            bytes: std::mem::take(&mut self.bytes).into_boxed_slice(),
+            frames: std::mem::take(&mut self.frames).into_boxed_slice(),
+            kinds,
+            keyframe: std::mem::take(&mut self.keyframe),
+            last_timestamp,
+        })
+    }
+}

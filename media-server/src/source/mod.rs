@@ -1,0 +1,362 @@
+//! Live streams: a [`Source`] is what SRS calls one, a stream under its vhost, app and name.
+//!
+//! Its media lie in a ring of immutable, ready-muxed [`Batch`]es. The publisher's core appends messages, cores with
+//! players copy references to new batches into their own [`View`] and never hold the lock while they send. What
+//! is not yet a batch is sealed by whoever looks, once it is old enough: so batches are as long as players'
+//! waiting allows, and nobody has to set a timer.
+
+mod batch;
+mod clock;
+mod registry;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use batch::{Batch, Builder, Frame, SCRIPT, chunk_stream, kind_bit};
+pub use clock::Clock;
+pub use registry::Sources;
+
+use crate::conf::settings::{TimeJitter, Vhost};
+use crate::flv::{self, Role, TagKind};
+use crate::stat::StreamStat;
+
+/// The longest batch, but for single messages that are longer.
+pub const MAX_BATCH: usize = 64 << 10;
+/// The most bytes that one stream's ring holds; a GOP that is longer is not cached.
+pub const MAX_RING: usize = 32 << 20;
+/// After so many audio messages without video a stream counts as audio only, and its GOP is not kept (SRS).
+const PURE_AUDIO: u32 = 115;
+
+/// What a player needs before the first frame.
+#[derive(Debug, Default, Clone)]
+pub struct Headers {
+    /// onMetaData.
+    pub metadata: Option<Arc<[u8]>>,
+    /// Video's sequence header.
+    pub video: Option<Arc<[u8]>>,
+    /// Audio's sequence header.
+    pub audio: Option<Arc<[u8]>>,
+}
+
+/// How a vhost wants its streams kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// `gop_cache`.
+    pub gop_cache: bool,
+    /// `queue_length`.
+    pub queue_length: Duration,
+    /// `time_jitter`.
+    pub jitter: TimeJitter,
+    /// `mw_latency`; players wait so long between sends.
+    pub mw_latency: Duration,
+    /// `mw_msgs`.
+    pub mw_msgs: usize,
+    /// `min_latency`, or an `mw_latency` too short to spread players over.
+    pub realtime: bool,
+    /// `tcp_nodelay`.
+    pub nodelay: bool,
+}
+
+impl Policy {
+    /// A vhost's.
+    pub fn of(vhost: &Vhost) -> Self {
+        let realtime = vhost.min_latency || vhost.mw_latency < Duration::from_millis(32);
+        Policy {
+            gop_cache: vhost.gop_cache,
+            queue_length: vhost.queue_length,
+            jitter: vhost.time_jitter,
+            mw_latency: vhost.mw_latency,
+            mw_msgs: vhost.mw_msgs,
+            realtime,
+            nodelay: vhost.tcp_nodelay || vhost.min_latency,
+        }
+    }
+
+    /// How long messages wait to become one batch.
+    fn seal_after(&self) -> Duration {
+        if self.realtime { Duration::ZERO } else { self.mw_latency / 8 }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    policy: Policy,
+    ring: VecDeque<Arc<Batch>>,
+    /// The sequence number of the ring's first batch.
+    tail: u64,
+    ring_bytes: usize,
+    builder: Builder,
+    opened: Option<Instant>,
+    clock: Clock,
+    headers: Arc<Headers>,
+    gop_start: Option<u64>,
+    /// Where the present publisher's media start.
+    session_start: u64,
+    /// Coded frames came since the publisher started.
+    started: bool,
+    audio_without_video: u32,
+    /// The oldest batch that each core's players still need.
+    needed: Vec<u64>,
+}
+
+/// A stream.
+#[derive(Debug)]
+pub struct Source {
+    /// Its counters, as the API shows them.
+    pub stat: Arc<StreamStat>,
+    state: Mutex<State>,
+    live: AtomicBool,
+    head: AtomicU64,
+    players: AtomicUsize,
+}
+
+/// A core's copy of a source's ring.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The batches.
+    pub batches: VecDeque<Arc<Batch>>,
+    /// The sequence number of the first.
+    pub tail: u64,
+    /// For players that join or jump.
+    pub headers: Arc<Headers>,
+    /// Where a player that joins starts; none before the first frame.
+    pub join_at: Option<u64>,
+    /// Whether somebody publishes.
+    pub live: bool,
+}
+
+impl View {
+    /// The sequence number behind the last batch.
+    pub fn head(&self) -> u64 {
+        self.tail + self.batches.len() as u64
+    }
+
+    /// The batch of that number.
+    pub fn get(&self, sequence: u64) -> Option<&Arc<Batch>> {
+        self.batches.get(usize::try_from(sequence.checked_sub(self.tail)?).ok()?)
+    }
+}
+
+impl Source {
+    /// A source without a publisher; `cores` is how many cores may have players.
+    pub fn new(stat: Arc<StreamStat>, policy: Policy, cores: usize) -> Self {
+        let state = State {
+            policy,
+            ring: VecDeque::new(),
+            tail: 0,
+            ring_bytes: 0,
+            builder: Builder::default(),
+            opened: None,
+            clock: Clock::default(),
+            headers: Arc::default(),
+            gop_start: None,
+            session_start: 0,
+            started: false,
+            audio_without_video: 0,
+            needed: vec![u64::MAX; cores],
+        };
+        Source {
+            stat,
+            state: Mutex::new(state),
+            live: AtomicBool::new(false),
+            head: AtomicU64::new(0),
+            players: AtomicUsize::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody publishes.
+    pub fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Counts a player in or out.
+    pub fn count_player(&self, joined: bool) {
+        match joined {
+            true => self.players.fetch_add(1, Ordering::Relaxed),
+            false => self.players.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// How many players there are, on all cores.
+    pub fn players(&self) -> usize {
+        self.players.load(Ordering::Relaxed)
+    }
+
+    /// The sequence number behind the last batch.
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// How its vhost wants it kept.
+    pub fn policy(&self) -> Policy {
+        self.lock().policy
+    }
+
+    /// Changes how it is kept; the ring follows with the next message.
+    pub fn set_policy(&self, policy: Policy) {
+        self.lock().policy = policy;
+    }
+
+    /// Begins publishing; false when somebody does already.
+    pub fn publish(&self) -> bool {
+        let mut state = self.lock();
+        if self.live.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        state.headers = Arc::default();
+        state.gop_start = None;
+        state.started = false;
+        state.audio_without_video = 0;
+        state.session_start = state.head();
+        true
+    }
+
+    /// Ends publishing; players of RTMP wait for the next publisher.
+    pub fn unpublish(&self) {
+        let mut state = self.lock();
+        self.seal(&mut state);
+        state.gop_start = None;
+        state.headers = Arc::default();
+        state.started = false;
+        state.trim();
+        self.live.store(false, Ordering::Release);
+    }
+
+    /// Appends a message; `timestamp` is the publisher's, in milliseconds. Metadata must be as it is relayed.
+    pub fn push(&self, kind: TagKind, timestamp: u32, payload: &[u8], now: Instant) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let role = flv::role(kind, payload);
+        let is_metadata = kind == TagKind::Script;
+        if is_metadata || role == Role::SequenceHeader {
+            let headers = Arc::make_mut(&mut state.headers);
+            let slot = match kind {
+                TagKind::Script => &mut headers.metadata,
+                TagKind::Video => &mut headers.video,
+                TagKind::Audio => &mut headers.audio,
+            };
+            let changed = slot.as_deref().is_some_and(|old| old != payload);
+            *slot = Some(payload.into());
+            if changed && kind == TagKind::Video {
+                // Frames before the change can't be decoded with the new header.
+                self.seal(state);
+                state.gop_start = None;
+            }
+        } else {
+            state.started = true;
+        }
+        match kind {
+            TagKind::Audio => state.audio_without_video = state.audio_without_video.saturating_add(1),
+            TagKind::Video => state.audio_without_video = 0,
+            TagKind::Script => {}
+        }
+        if state.audio_without_video > PURE_AUDIO {
+            state.gop_start = None;
+        }
+        let keyframe = kind == TagKind::Video && role == Role::Keyframe;
+        if keyframe || state.builder.len() + payload.len() > MAX_BATCH {
+            self.seal(state);
+        }
+        if keyframe {
+            state.gop_start = state.policy.gop_cache.then(|| state.head());
+        }
+        let timestamp = state.clock.correct(state.policy.jitter, timestamp);
+        state.builder.push(kind, role, timestamp, payload);
+        state.opened.get_or_insert(now);
+    }
+
+    /// Makes a batch of what is waiting, for publishers of realtime streams after each read.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        self.seal(&mut state);
+    }
+
+    fn seal(&self, state: &mut State) {
+        let Some(batch) = state.builder.finish() else { return };
+        state.opened = None;
+        state.ring_bytes += batch.bytes.len();
+        state.ring.push_back(Arc::new(batch));
+        self.head.store(state.head(), Ordering::Release);
+        state.trim();
+    }
+
+    /// Brings a core's view up to date. `needed` is the oldest batch its players still need, none without players.
+    pub fn sync(&self, core: usize, needed: Option<u64>, view: &mut View, now: Instant) {
+        let mut state = self.lock();
+        let due = |opened: Instant| now.saturating_duration_since(opened) >= state.policy.seal_after();
+        if state.opened.is_some_and(due) {
+            self.seal(&mut state);
+        }
+        if let Some(slot) = state.needed.get_mut(core) {
+            *slot = needed.unwrap_or(u64::MAX);
+        }
+        view.live = self.is_live();
+        view.headers = Arc::clone(&state.headers);
+        view.join_at = state.join_at();
+        let head = state.head();
+        let have = view.head();
+        if have < state.tail || have > head {
+            view.batches.clear();
+            view.tail = state.tail;
+        }
+        let from = usize::try_from(view.head() - state.tail).unwrap_or(usize::MAX);
+        view.batches.extend(state.ring.iter().skip(from).cloned());
+        while view.tail < state.tail {
+            view.batches.pop_front();
+            view.tail += 1;
+        }
+    }
+
+    /// Like [`Source::sync`], with what is waiting sealed: a player that joins gets all there is.
+    pub fn sync_for_join(&self, core: usize, needed: Option<u64>, view: &mut View, now: Instant) {
+        self.flush();
+        self.sync(core, needed, view, now);
+    }
+}
+
+impl State {
+    fn head(&self) -> u64 {
+        self.tail + self.ring.len() as u64
+    }
+
+    fn join_at(&self) -> Option<u64> {
+        if !self.started {
+            return None;
+        }
+        // Before the first keyframe of a new publisher its whole short past is a good start.
+        let early = (self.headers.video.is_none() && self.audio_without_video <= PURE_AUDIO)
+            .then_some(self.session_start.max(self.tail));
+        Some(self.gop_start.or(early).unwrap_or_else(|| self.head()))
+    }
+
+    /// Drops what neither a joining player nor, within `queue_length` and [`MAX_RING`], a present one needs.
+    fn trim(&mut self) {
+        let head = self.head();
+        let gop = self.join_at().unwrap_or(head);
+        let needed = self.needed.iter().copied().min().unwrap_or(u64::MAX);
+        let newest = self.ring.back().map_or(0, |batch| batch.last_timestamp);
+        let queue_ms = self.policy.queue_length.as_millis() as i64;
+        while let Some(oldest) = self.ring.front() {
+            let late = newest - oldest.last_timestamp > queue_ms && self.tail < gop;
+            let full = self.ring_bytes > MAX_RING;
+            if self.tail >= gop.min(needed) && !full && !late {
+                break;
+            }
+            self.ring_bytes -= oldest.bytes.len();
+            if self.gop_start == Some(self.tail) {
+                self.gop_start = None;
+            }
+            self.ring.pop_front();
+            self.tail += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use super::*;
+use crate::rtmp::chunk::Reader;
+use crate::stat::Stat;
+use proptest::prelude::*;
+
+fn policy() -> Policy {
+    Policy {
+        gop_cache: true,
+        queue_length: Duration::from_secs(30),
+        jitter: TimeJitter::Full,
+        mw_latency: Duration::from_millis(350),
+        mw_msgs: 8,
+        realtime: true,
+        nodelay: false,
+    }
+}
+
+fn source() -> Source {
+    Source::new(Stat::new("vid-test".into()).stream("v", "live", "s"), policy(), 1)
+}
+
+const KEY: &[u8] = &[0x17, 1, 0, 0, 0];
+const INTER: &[u8] = &[0x27, 1, 0, 0, 0];
+const AUDIO: &[u8] = &[0xaf, 1, 0];
+
+fn push(source: &Source, kind: TagKind, timestamp: u32, payload: &[u8]) {
+    source.push(kind, timestamp, payload, Instant::now());
+    source.flush();
+}
+
+#[test]
+fn a_player_joins_at_the_keyframe_and_older_gops_go() {
+    let source = source();
+    assert!(source.publish());
+    assert!(!source.publish(), "a second publisher is refused");
+    let mut view = View::default();
+    source.sync(0, None, &mut view, Instant::now());
+    assert_eq!(view.join_at, None);
+    for (time, payload) in [(0, KEY), (40, INTER), (80, KEY), (120, INTER)] {
+        push(&source, TagKind::Video, time, payload);
+    }
+    source.sync(0, None, &mut view, Instant::now());
+    assert_eq!((view.join_at, view.tail, view.head()), (Some(2), 2, 4));
+    assert!(view.get(2).unwrap().keyframe);
+    assert!(view.get(1).is_none());
+    // A slow player of this core keeps what it needs.
+    source.sync(0, Some(2), &mut view, Instant::now());
+    push(&source, TagKind::Video, 160, KEY);
+    source.sync(0, Some(2), &mut view, Instant::now());
+    assert_eq!((view.join_at, view.tail, view.head()), (Some(4), 2, 5));
+    source.unpublish();
+    source.sync(0, None, &mut view, Instant::now());
+    assert!(!view.live);
+    assert_eq!(view.join_at, None);
+}
+
+#[test]
+fn slow_players_keep_no_more_than_the_queue_length() {
+    let source = source();
+    source.publish();
+    let mut view = View::default();
+    source.sync(0, Some(0), &mut view, Instant::now());
+    for index in 0..2000u32 {
+        let payload = if index % 50 == 0 { KEY } else { INTER };
+        push(&source, TagKind::Video, index * 40, payload);
+    }
+    source.sync(0, Some(0), &mut view, Instant::now());
+    let kept = view.head() - view.tail;
+    assert!((740..=760).contains(&kept), "30 s of 25 frames a second, not {kept}");
+}
+
+#[test]
+fn audio_alone_keeps_no_gop() {
+    let source = source();
+    source.publish();
+    for index in 0..300 {
+        push(&source, TagKind::Audio, index * 23, AUDIO);
+    }
+    let mut view = View::default();
+    source.sync(0, None, &mut view, Instant::now());
+    assert_eq!(view.join_at, Some(view.head()));
+    assert_eq!(view.head() - view.tail, 0);
+}
+
+#[test]
+fn a_new_sequence_header_ends_the_cached_gop() {
+    let source = source();
+    source.publish();
+    push(&source, TagKind::Video, 0, &[0x17, 0, 0, 0, 0, 1]);
+    push(&source, TagKind::Video, 0, KEY);
+    push(&source, TagKind::Video, 40, &[0x17, 0, 0, 0, 0, 2]);
+    let mut view = View::default();
+    source.sync(0, None, &mut view, Instant::now());
+    assert_eq!(view.join_at, Some(view.head()));
+    assert_eq!(view.headers.video.as_deref(), Some(&[0x17, 0, 0, 0, 0, 2][..]));
+}
+
+proptest! {
+    /// What the ring lays out reads back as the same messages with the same distances, whatever their sizes.
+    #[test]
+    fn batches_read_back(
+        messages in prop::collection::vec((any::<bool>(), 0u32..200, 1usize..130_000), 1..12),
+    ) {
+        let source = source();
+        source.publish();
+        let mut time = 5000;
+        let mut expected = Vec::new();
+        for (video, step, length) in messages {
+            time += step;
+            let kind = if video { TagKind::Video } else { TagKind::Audio };
+            let mut payload = vec![(length % 251) as u8; length];
+            payload[0] = if video { 0x22 } else { 0x2f };
+            source.push(kind, time, &payload, Instant::now());
+            expected.push((kind as u8, time - 5000, payload));
+        }
+        let mut view = View::default();
+        source.sync_for_join(0, Some(0), &mut view, Instant::now());
+        let first = expected[0].1;
+        let mut reader = Reader::new(1 << 20);
+        reader.set_chunk_size(60_000).unwrap();
+        let mut read = Vec::new();
+        let mut flv = Vec::new();
+        for batch in &view.batches {
+            let mut input = &batch.bytes[..];
+            while let Some(message) = reader.read(&mut input).unwrap() {
+                read.push((message.kind, message.timestamp, message.payload.into_owned()));
+            }
+            prop_assert!(input.is_empty());
+            for index in 0..batch.frames.len() {
+                let payload: Vec<u8> = batch.payload(index).flatten().copied().collect();
+                prop_assert_eq!(payload.len(), batch.frames[index].length as usize);
+                flv.push((batch.frames[index].kind as u8, batch.frames[index].timestamp as u32, payload));
+            }
+        }
+        prop_assert_eq!(first, 0);
+        prop_assert_eq!(&flv, &expected);
+        prop_assert_eq!(read, expected);
+    }
+}
