@@ -31,8 +31,7 @@ pub struct AudioInfo {
 /// From a video sequence header's payload; what can't be read stays 0 or empty.
 pub fn video_info(payload: &[u8]) -> Option<VideoInfo> {
     let first = *payload.first()?;
-    let plain =
-        |codec| VideoInfo { codec, profile: "", level: String::new(), width: 0, height: 0 };
+    let plain = |codec| VideoInfo { codec, profile: "", level: String::new(), width: 0, height: 0 };
     if first & 0x80 != 0 {
         return Some(match payload.get(1..5)? {
             b"hvc1" => plain("HEVC"),
@@ -229,8 +228,8 @@ mod tests {
     fn an_avc_configuration_tells_profile_level_and_size() {
         // The sequence header of ffmpeg's libx264 for 640x360 constrained baseline, level 3.0.
         let payload = [
-            0x17, 0, 0, 0, 0, 1, 0x42, 0xc0, 0x1e, 0xff, 0xe1, 0, 24, 0x67, 0x42, 0xc0, 0x1e, 0xda, 0x02, 0x80,
-            0xbf, 0xe5, 0xc0, 0x44, 0, 0, 3, 0, 4, 0, 0, 3, 0, 0xca, 0x3c, 0x58, 0xba, 0x80,
+            0x17, 0, 0, 0, 0, 1, 0x42, 0xc0, 0x1e, 0xff, 0xe1, 0, 24, 0x67, 0x42, 0xc0, 0x1e, 0xda, 0x02,
+            0x80, 0xbf, 0xe5, 0xc0, 0x44, 0, 0, 3, 0, 4, 0, 0, 3, 0, 0xca, 0x3c, 0x58, 0xba, 0x80,
         ];
         let info = video_info(&payload).unwrap();
         assert_eq!((info.codec, info.profile, &*info.level), ("H264", "Baseline", "3"));

@@ -105,7 +105,7 @@ pub fn relayed_metadata(payload: &[u8], signature: &str, version: &str) -> Optio
     fields.retain(|(name, _)| !ours.contains(&name.as_str()));
     fields.push(("server".into(), Value::string(signature)));
     fields.push(("server_version".into(), Value::string(version)));
-    Some(amf0::encode_all(&[Value::string("onMetaData"), Value::EcmaArray(fields)]))
+    Some(amf0::encode_all(&[Value::string("onMetaData"), Value::Object(fields)]))
 }
 
 /// A tag of a file.

@@ -9,10 +9,15 @@
 #![allow(clippy::match_bool, reason = "two named arms read better than if-else chains of expressions")]
 
 pub mod amf0;
+pub mod cli;
 pub mod codec;
 pub mod conf;
+pub mod core;
 pub mod flv;
+pub mod http;
 pub mod ids;
+pub mod log;
 pub mod rtmp;
+pub mod server;
 pub mod source;
 pub mod stat;

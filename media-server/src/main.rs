@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: see the library's front page.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    media_server::cli::main()
+}

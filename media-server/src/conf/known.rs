@@ -108,7 +108,11 @@ fn check_block(block: &Directive, path: &str) -> Result<(), Fault> {
         if !is_block && !child.children.is_empty() && child.name != "scope" {
             return Err(Fault::new(child.line, format!("{:?} takes values, not a block", child.name)));
         }
-        if is_block && child.children.is_empty() && !child.args.is_empty() && !REPEATABLE.contains(&&*child.name) {
+        if is_block
+            && child.children.is_empty()
+            && !child.args.is_empty()
+            && !REPEATABLE.contains(&&*child.name)
+        {
             return Err(Fault::new(child.line, format!("{:?} takes a block, not values", child.name)));
         }
         check_block(child, &inner)?;

@@ -18,8 +18,15 @@ fn vhost(vhost: &mut Directive) {
         (
             "play",
             &[
-                "time_jitter", "mix_correct", "atc", "atc_auto", "mw_latency", "gop_cache", "queue_length",
-                "send_min_interval", "reduce_sequence_header",
+                "time_jitter",
+                "mix_correct",
+                "atc",
+                "atc_auto",
+                "mw_latency",
+                "gop_cache",
+                "queue_length",
+                "send_min_interval",
+                "reduce_sequence_header",
             ],
         ),
         ("publish", &["publish_1stpkt_timeout", "publish_normal_timeout"]),
@@ -29,7 +36,8 @@ fn vhost(vhost: &mut Directive) {
     for child in std::mem::take(&mut vhost.children) {
         let Directive { name, args, children, line } = child;
         let target = MOVED.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(block, _)| *block);
-        let leaf = |name: &str, args: Vec<String>| Directive { name: name.into(), args, children: Vec::new(), line };
+        let leaf =
+            |name: &str, args: Vec<String>| Directive { name: name.into(), args, children: Vec::new(), line };
         match (name.as_str(), target) {
             (_, Some(block)) => {
                 let name = match name.as_str() {
@@ -41,7 +49,9 @@ fn vhost(vhost: &mut Directive) {
                 };
                 into_block(vhost, block, line).push(leaf(name, args));
             }
-            ("http", None) => vhost.children.push(Directive { name: "http_static".into(), args, children, line }),
+            ("http", None) => {
+                vhost.children.push(Directive { name: "http_static".into(), args, children, line })
+            }
             ("mr", None) => {
                 let publish = into_block(vhost, "publish", line);
                 for inner in children {
@@ -96,7 +106,8 @@ mod tests {
         let old = "listen 1935; vhost a { gop_cache off; queue_length 10; publish_normal_timeout 7000;
             mode remote; origin o:1; forward x:1935 y; http { enabled on; } mr { enabled on; latency 500; } }
             http_stream { enabled on; }";
-        let new = "listen 1935; vhost a { play { gop_cache off; queue_length 10; } publish { normal_timeout 7000;
+        let new =
+            "listen 1935; vhost a { play { gop_cache off; queue_length 10; } publish { normal_timeout 7000;
             mr on; mr_latency 500; } cluster { mode remote; origin o:1; }
             forward { enabled on; destination x:1935 y; } http_static { enabled on; } }
             http_server { enabled on; }";

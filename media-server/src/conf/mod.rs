@@ -62,7 +62,11 @@ pub fn from_text(text: &str) -> Result<Settings, Fault> {
 pub fn load(path: &Path) -> Result<Settings, Error> {
     let text = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let text = String::from_utf8_lossy(&text);
-    from_text(&text).map_err(|fault| Error::At { path: path.to_owned(), line: fault.line, message: fault.message })
+    from_text(&text).map_err(|fault| Error::At {
+        path: path.to_owned(),
+        line: fault.line,
+        message: fault.message,
+    })
 }
 
 /// The file that `-c PATH` means: `X/docker.conf` may be `X/srs.conf`, `conf/srs.conf` or `/etc/srs/srs.conf`, as

@@ -95,7 +95,10 @@ fn block(tokens: &mut Tokens<'_>, into: &mut Directive, depth: usize) -> Result<
                 Some(end @ (Token::Semicolon | Token::Open)) => {
                     if words.is_empty() {
                         let sign = if end == Token::Open { "{" } else { ";" };
-                        return Err(Fault::new(tokens.line, format!("{sign:?} without a directive before it")));
+                        return Err(Fault::new(
+                            tokens.line,
+                            format!("{sign:?} without a directive before it"),
+                        ));
                     }
                     let name = words.remove(0);
                     let mut directive = Directive { name, args: words, children: Vec::new(), line };
@@ -113,11 +116,13 @@ fn block(tokens: &mut Tokens<'_>, into: &mut Directive, depth: usize) -> Result<
                 }
                 None => {
                     if let Some(name) = words.first() {
-                        let message = format!("{name:?} is not finished: \";\" or \"{{\" is expected before the end");
+                        let message =
+                            format!("{name:?} is not finished: \";\" or \"{{\" is expected before the end");
                         return Err(Fault::new(line, message));
                     }
                     if depth > 0 {
-                        let message = format!("the block of {:?} is not closed: \"}}\" is expected", into.name);
+                        let message =
+                            format!("the block of {:?} is not closed: \"}}\" is expected", into.name);
                         return Err(Fault::new(into.line, message));
                     }
                     return Ok(());

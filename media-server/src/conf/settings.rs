@@ -125,14 +125,20 @@ impl Settings {
 /// Reads the typed values of a checked tree.
 pub fn read(root: Directive) -> Result<Settings, Fault> {
     let listen = root.get("listen").ok_or_else(|| {
-        Fault::new(1, "\"listen\" is missing: at least one port for RTMP is expected, for example `listen 1935;`")
+        Fault::new(
+            1,
+            "\"listen\" is missing: at least one port for RTMP is expected, for example `listen 1935;`",
+        )
     })?;
     let listen = listen.args.iter().map(|arg| address(arg, listen.line)).collect::<Result<Vec<_>, _>>()?;
     if listen.is_empty() {
         return Err(Fault::new(1, "\"listen\" has no port"));
     }
     if root.on("is_full") {
-        return Err(Fault::new(line_of(&root, "is_full"), "\"is_full on\" marks an example that lists everything"));
+        return Err(Fault::new(
+            line_of(&root, "is_full"),
+            "\"is_full on\" marks an example that lists everything",
+        ));
     }
     if root.on("daemon") && root.on("asprocess") {
         return Err(Fault::new(line_of(&root, "asprocess"), "\"daemon\" and \"asprocess\" can't both be on"));
@@ -172,7 +178,11 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
         force_grace_quit: root.on("force_grace_quit"),
         server_id: root.value("server_id").map(str::to_owned),
         http_api: root.get("http_api").filter(|block| block.on("enabled")).map(http_api).transpose()?,
-        http_server: root.get("http_server").filter(|block| block.on("enabled")).map(http_server).transpose()?,
+        http_server: root
+            .get("http_server")
+            .filter(|block| block.on("enabled"))
+            .map(http_server)
+            .transpose()?,
         vhosts,
         root,
     })
@@ -205,7 +215,10 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
     let mut ingests: Vec<Option<&str>> = Vec::new();
     for ingest in block.all("ingest") {
         if ingests.contains(&ingest.arg()) {
-            return Err(Fault::new(ingest.line, format!("ingest {:?} stands twice", ingest.arg().unwrap_or(""))));
+            return Err(Fault::new(
+                ingest.line,
+                format!("ingest {:?} stands twice", ingest.arg().unwrap_or("")),
+            ));
         }
         ingests.push(ingest.arg());
     }
@@ -281,12 +294,14 @@ pub fn number<T: Bounded>(block: &Directive, name: &str, default: T) -> Result<T
     let Some(directive) = block.get(name) else { return Ok(default) };
     let text = directive.arg().unwrap_or_default();
     let parsed = text.parse().ok().filter(T::sane);
-    parsed.ok_or_else(|| Fault::new(directive.line, format!("{name} is {text:?}: {} is expected", T::EXPECTED)))
+    parsed
+        .ok_or_else(|| Fault::new(directive.line, format!("{name} is {text:?}: {} is expected", T::EXPECTED)))
 }
 
 /// `PORT` or `IP:PORT`.
 fn address(text: &str, line: usize) -> Result<SocketAddr, Fault> {
-    let bad = || Fault::new(line, format!("{text:?} is no address to listen at: PORT or IP:PORT is expected"));
+    let bad =
+        || Fault::new(line, format!("{text:?} is no address to listen at: PORT or IP:PORT is expected"));
     if let Ok(port) = text.parse::<u16>() {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
     }

@@ -94,7 +94,8 @@ impl Client {
                     continue;
                 }
                 message_type::USER_CONTROL => {
-                    if let (Some([0, 6]), Some(time)) = (message.payload.get(..2), message.payload.get(2..6)) {
+                    if let (Some([0, 6]), Some(time)) = (message.payload.get(..2), message.payload.get(2..6))
+                    {
                         chunk::control(out, message_type::USER_CONTROL, &[&[0, 7], time].concat());
                     }
                     continue;
@@ -178,7 +179,8 @@ impl Client {
             "_error" => return Err(Error::Refused(describe(&values))),
             "onStatus" => {
                 let info = values.get(3);
-                let text = |field: &str| info.and_then(|i| i.get(field)).and_then(Value::as_str).unwrap_or_default();
+                let text =
+                    |field: &str| info.and_then(|i| i.get(field)).and_then(Value::as_str).unwrap_or_default();
                 if text("level") == "error" {
                     return Err(Error::Refused(describe(&values)));
                 }
@@ -242,7 +244,9 @@ mod tests {
                         saw_server.push(format!("{} {}{}", kind.name(), target.stream, target.param));
                         server.accept_publish(&mut to_client);
                     }
-                    session::Event::Play(target) => saw_server.push(format!("play {}{}", target.stream, target.param)),
+                    session::Event::Play(target) => {
+                        saw_server.push(format!("play {}{}", target.stream, target.param))
+                    }
                     session::Event::Media(kind, time, _) => saw_server.push(format!("{kind:?} {time}")),
                     other => saw_server.push(format!("{other:?}")),
                 }

@@ -348,7 +348,8 @@ impl Session {
     }
 
     fn target(&self, stream: &str) -> Result<Target, Error> {
-        let connect = self.connect.as_ref().ok_or_else(|| Error::Order("publish".into(), "before connect"))?;
+        let connect =
+            self.connect.as_ref().ok_or_else(|| Error::Order("publish".into(), "before connect"))?;
         if stream.is_empty() {
             return Err(Error::StreamName);
         }
@@ -511,10 +512,8 @@ mod tests {
     }
 
     fn connect_command(tc_url: &str) -> Vec<Value> {
-        let fields = vec![
-            ("app".to_owned(), Value::string("live")),
-            ("tcUrl".to_owned(), Value::string(tc_url)),
-        ];
+        let fields =
+            vec![("app".to_owned(), Value::string("live")), ("tcUrl".to_owned(), Value::string(tc_url))];
         vec![Value::string("connect"), Value::Number(1.0), Value::Object(fields)]
     }
 

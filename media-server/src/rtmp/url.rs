@@ -29,7 +29,9 @@ pub enum Error {
     #[error("{0:?} is not an RTMP URL: rtmp://HOST[:PORT]/APP/STREAM is expected")]
     Scheme(String),
     /// A part that is empty, too long or has control characters, `..` or backslashes.
-    #[error("{what} {name:?} is not allowed: it must be 1 to {MAX_NAME} bytes without control characters or `..`")]
+    #[error(
+        "{what} {name:?} is not allowed: it must be 1 to {MAX_NAME} bytes without control characters or `..`"
+    )]
     Name {
         /// Which part.
         what: &'static str,

@@ -27,12 +27,19 @@ impl Sources {
     }
 
     /// The source of that name, made when it is new. The caller holds it as long as it publishes or plays.
-    pub fn get_or_create(&self, stat: &Stat, vhost: &str, app: &str, stream: &str, policy: Policy) -> Arc<Source> {
+    pub fn get_or_create(
+        &self,
+        stat: &Stat,
+        vhost: &str,
+        app: &str,
+        stream: &str,
+        policy: Policy,
+    ) -> Arc<Source> {
         let key = (vhost.to_owned(), app.to_owned(), stream.to_owned());
         let mut map = self.lock();
-        let source = map.entry(key).or_insert_with(|| {
-            Arc::new(Source::new(stat.stream(vhost, app, stream), policy, self.cores))
-        });
+        let source = map
+            .entry(key)
+            .or_insert_with(|| Arc::new(Source::new(stat.stream(vhost, app, stream), policy, self.cores)));
         source.set_policy(policy);
         Arc::clone(source)
     }

@@ -1,0 +1,285 @@
+//! Runs the server: listeners, cores, the API's thread, signals and the two ways to quit.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use super::{Failure, container, say};
+use crate::conf::{self, Settings};
+use crate::core::{self, Core};
+use crate::http;
+use crate::log;
+use crate::server::{Command, CoreHandle, Server, Service, Version};
+
+/// Set for the process in the background that `daemon on` starts.
+const DAEMON: &str = "SRS_DAEMON_CHILD";
+
+/// The server on this thread, until a signal ends it.
+pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<ExitCode, Failure> {
+    let contained = container::inside();
+    if settings.daemon && !contained && std::env::var_os(DAEMON).is_none() {
+        return daemonize();
+    }
+    let limit = raise_open_files();
+    if let Some(limit) = limit
+        && settings.max_connections as u64 + 64 > limit
+    {
+        let message = format!(
+            "max_connections is {}, but only {limit} files may be open (ulimit -n): lower the one or raise the other",
+            settings.max_connections
+        );
+        return Err(message.into());
+    }
+    // In a container a log file would fill the container's own layer unseen: there the console is the default.
+    let to_file = settings.log_to_file.unwrap_or(!contained);
+    let _guard = log::start(to_file.then_some(settings.log_file.as_path()), &settings.log_level)?;
+    let pid_file = PidFile::write(&settings.pid);
+    let (sender, signals) = mpsc::channel();
+    let mut source = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in source.forever() {
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    tracing::info!(
+        "{} (media-server {}), pid {}, configuration {}",
+        version.signature(),
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        path.display()
+    );
+    let running = Running::start(settings, version)?;
+    let code = wait(&running, path, &signals);
+    running.stop();
+    drop(pid_file);
+    Ok(code)
+}
+
+/// The same program again, in the background: `daemon on` outside of containers.
+fn daemonize() -> Result<ExitCode, Failure> {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = Process::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1)).env(DAEMON, "1").process_group(0);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    say(&format!("started in the background, pid {}", child.id()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Raises the soft limit of open files to the hard one; gives it.
+fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            say(&format!("the limit of open files stays {:?}: {error}", limit.current));
+            return limit.current;
+        }
+    }
+    limit.maximum
+}
+
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: &Path) -> Option<Self> {
+        if let Some(folder) = path.parent() {
+            let _ = std::fs::create_dir_all(folder);
+        }
+        match std::fs::write(path, std::process::id().to_string()) {
+            Ok(()) => Some(PidFile(path.to_owned())),
+            Err(error) => {
+                // A read-only root is usual in a pod: the script then finds the server as process 1.
+                tracing::warn!("{}: {error}", path.display());
+                None
+            }
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Waits for signals until one means the end.
+fn wait(running: &Running, path: &Path, signals: &Receiver<i32>) -> ExitCode {
+    let server = &running.server;
+    while let Ok(signal) = signals.recv() {
+        match signal {
+            SIGHUP => reload(server, path),
+            SIGUSR1 => tracing::info!("the log file stays open: rotation needs no signal here"),
+            SIGQUIT => {
+                tracing::info!("sig={signal}, user start gracefully quit");
+                return grace(server, signals);
+            }
+            _ if server.settings().force_grace_quit => {
+                tracing::info!("sig={signal}, force_grace_quit makes it graceful");
+                return grace(server, signals);
+            }
+            _ => {
+                tracing::info!("sig={signal}, user terminate program, fast quit");
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// A file that is not good keeps the configuration of now.
+fn reload(server: &Server, path: &Path) {
+    match conf::load(path) {
+        Ok(settings) => {
+            server.set_settings(settings);
+            tracing::info!("reload config success.");
+        }
+        Err(error) => tracing::error!("reload config failed, the old one stays: {error}"),
+    }
+}
+
+/// Quits when the clients have gone: `grace_start_wait`, no new clients, wait for the old ones, `grace_final_wait`.
+fn grace(server: &Server, signals: &Receiver<i32>) -> ExitCode {
+    let settings = server.settings();
+    server.draining.store(true, Ordering::Relaxed);
+    tracing::info!("cleanup for quit signal fast=0, grace=1");
+    tracing::info!("start wait for {}ms", settings.grace_start_wait.as_millis());
+    let forced = settings.force_grace_quit;
+    if sleep(signals, settings.grace_start_wait, forced) {
+        return ExitCode::SUCCESS;
+    }
+    server.broadcast(|| Command::StopListening);
+    let since = Instant::now();
+    let mut told = 0;
+    loop {
+        let clients = server.stat.client_count();
+        if clients == 0 {
+            break;
+        }
+        let seconds = since.elapsed().as_secs();
+        if seconds >= told {
+            tracing::info!("wait for {clients} clients to leave, {seconds} s so far");
+            told = (seconds * 2).max(1).min(seconds + 32);
+        }
+        if sleep(signals, Duration::from_millis(100), forced) {
+            return ExitCode::SUCCESS;
+        }
+    }
+    tracing::info!("final wait for {}ms", settings.grace_final_wait.as_millis());
+    sleep(signals, settings.grace_final_wait, forced);
+    tracing::info!("srs gracefully quit");
+    ExitCode::SUCCESS
+}
+
+/// Sleeps; true when a signal says that it is enough. With `force_grace_quit` the SIGTERM that the kubelet sends after
+/// its preStop hook is expected and changes nothing.
+fn sleep(signals: &Receiver<i32>, time: Duration, forced: bool) -> bool {
+    let until = Instant::now() + time;
+    loop {
+        match signals.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(SIGTERM) if forced => tracing::info!("SIGTERM while quitting gracefully"),
+            Ok(SIGINT | SIGTERM) => return true,
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+}
+
+/// A server's threads.
+#[derive(Debug)]
+pub struct Running {
+    /// What they share.
+    pub server: Arc<Server>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Listens and starts the threads: a core for each CPU that the process may use, one for the API.
+    pub fn start(settings: Settings, version: Version) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut wanted: Vec<(Service, SocketAddr)> =
+            settings.listen.iter().map(|address| (Service::Rtmp, *address)).collect();
+        wanted.extend(settings.http_api.as_ref().map(|api| (Service::Api, api.listen)));
+        wanted.extend(settings.http_server.as_ref().map(|http| (Service::Http, http.listen)));
+        for vhost in &settings.vhosts {
+            for name in &vhost.unsupported {
+                tracing::warn!(
+                    "vhost {}: {name} is enabled and not supported; everything else works",
+                    vhost.name
+                );
+            }
+        }
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut polls = Vec::new();
+        let mut handles = Vec::new();
+        for _ in 0..count {
+            let poll = mio::Poll::new()?;
+            handles.push(CoreHandle::new(mio::Waker::new(poll.registry(), core::waker_token())?));
+            polls.push(poll);
+        }
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let server = Arc::new(Server::new(settings, version, handles, sender));
+        let mut listeners = Vec::new();
+        for (service, address) in wanted {
+            let listener = listen(address).map_err(|error| format!("{address}: {error}"))?;
+            let address = listener.local_addr()?;
+            tracing::info!("{service:?} listens at {address}");
+            server
+                .addresses
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push((service, address));
+            listeners.push((listener, service));
+        }
+        let mut threads = Vec::new();
+        for (index, poll) in polls.into_iter().enumerate() {
+            let mut core = Core::new(index, Arc::clone(&server), poll);
+            for (listener, service) in listeners.drain(..) {
+                core.listen(listener, service)?;
+            }
+            let thread = std::thread::Builder::new().name(format!("core-{index}"));
+            threads.push(thread.spawn(move || core.run())?);
+        }
+        let api = Arc::clone(&server);
+        std::thread::Builder::new().name("http".into()).spawn(move || {
+            if let Err(error) = http::run(&api, receiver) {
+                tracing::error!("the API's thread: {error}");
+            }
+        })?;
+        Ok(Running { server, threads })
+    }
+
+    /// The address of a service, as the system chose it where the port was 0.
+    pub fn address(&self, service: Service) -> Option<SocketAddr> {
+        let addresses = self.server.addresses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        addresses.iter().find(|(other, _)| *other == service).map(|(_, address)| *address)
+    }
+
+    /// Closes everything and waits for the cores.
+    pub fn stop(self) {
+        self.server.broadcast(|| Command::Quit);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a core ended by a panic");
+            }
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}

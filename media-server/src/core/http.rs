@@ -1,0 +1,188 @@
+//! Requests on the HTTP ports: media stay on the core, anything else goes to the API's thread with the bytes read.
+
+use super::conn::{Conn, Role};
+use super::player::{Format, Player};
+use super::{Core, Next};
+use crate::conf::settings::TimeJitter;
+use crate::http::mount;
+use crate::rtmp::url::{self, Target};
+use crate::server::{Handoff, Service};
+
+/// The longest request head; longer ones are answered 431.
+const MAX_HEAD: usize = 16 << 10;
+/// The most header fields of a request.
+const MAX_FIELDS: usize = 64;
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    /// More bytes are needed.
+    Partial,
+    /// It is not HTTP, or too long.
+    Bad(&'static str),
+    /// A GET for media, perhaps.
+    Get { path: String, host: String, http11: bool, cross_site: bool },
+    /// Anything else.
+    Other,
+}
+
+fn parse(head: &[u8]) -> Request {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Partial) if head.len() >= MAX_HEAD => {
+            Request::Bad("431 Request Header Fields Too Large")
+        }
+        Ok(httparse::Status::Partial) => Request::Partial,
+        Err(httparse::Error::TooManyHeaders) => Request::Bad("431 Request Header Fields Too Large"),
+        Err(_) => Request::Bad("400 Bad Request"),
+        Ok(httparse::Status::Complete(_)) => {
+            if request.method != Some("GET") {
+                return Request::Other;
+            }
+            let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
+            let host =
+                host.map(|field| String::from_utf8_lossy(field.value).into_owned()).unwrap_or_default();
+            let host = host.rsplit_once(':').map_or(&*host, |(name, _)| name).to_owned();
+            Request::Get {
+                path: request.path.unwrap_or_default().to_owned(),
+                host,
+                http11: request.version == Some(1),
+                cross_site: request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("origin")),
+            }
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn read_http(&mut self, index: usize, conn: &mut Conn, bytes: &[u8]) -> Next {
+        let Role::HttpHead(head) = &mut conn.role else { return Next::Keep };
+        let room = MAX_HEAD.saturating_sub(head.len());
+        head.extend_from_slice(&bytes[..bytes.len().min(READ_AHEAD + room)]);
+        match parse(head) {
+            Request::Partial => Next::Keep,
+            Request::Bad(status) => {
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nConnection: Close\r\nContent-Length: 0\r\nServer: {}\r\n\r\n",
+                    self.server.signature
+                );
+                conn.out.bytes.extend_from_slice(answer.as_bytes());
+                let _ = conn.flush();
+                Next::Close(status.into())
+            }
+            Request::Get { path, host, http11, cross_site } if conn.service == Service::Http => {
+                match self.media_target(&path, &host) {
+                    Some(target) => self.play_flv(index, conn, &target, http11, cross_site),
+                    None => self.hand_off(conn),
+                }
+            }
+            Request::Get { .. } | Request::Other => self.hand_off(conn),
+        }
+    }
+
+    /// The stream that a path names by the mount of its vhost.
+    fn media_target(&self, path: &str, host: &str) -> Option<Target> {
+        let (path, param) = path.find('?').map_or((path, ""), |at| path.split_at(at));
+        let settings = self.server.settings();
+        let wanted = url::param(param, "vhost").unwrap_or(host);
+        let vhost = settings.vhost(wanted)?;
+        let (app, stream) = mount::resolve(vhost.http_remux.as_deref()?, path)?;
+        let base = Target { vhost: vhost.name.clone(), app: app.to_owned(), ..Target::default() };
+        url::check_name("app", app).ok()?;
+        let target = base.with_stream(stream).ok()?;
+        Some(Target { param: param.to_owned(), ..target })
+    }
+
+    fn play_flv(
+        &mut self,
+        index: usize,
+        conn: &mut Conn,
+        target: &Target,
+        http11: bool,
+        cross_site: bool,
+    ) -> Next {
+        let (source, policy) = match self.source_of(target) {
+            Ok(found) => found,
+            Err(reason) => return Next::Close(reason),
+        };
+        tracing::info!(cid = %conn.id, "HTTP {} plays {}", conn.peer, source.stat.url());
+        let mut head = format!(
+            "HTTP/1.1 200 OK\r\nConnection: {}\r\nContent-Type: video/x-flv\r\nServer: {}\r\n",
+            if http11 { "Keep-Alive" } else { "Close" },
+            self.server.signature
+        );
+        if cross_site && self.server.settings().http_server.as_ref().is_some_and(|http| http.crossdomain) {
+            head.push_str(mount::CORS);
+        }
+        head.push_str(if http11 { "Transfer-Encoding: chunked\r\n\r\n" } else { "\r\n" });
+        let format = if http11 { Format::FlvChunked } else { Format::Flv };
+        conn.role = Role::HttpPlay;
+        self.add_client(index, conn, &source, "flv-play", None);
+        let raw_time = policy.jitter == TimeJitter::Off;
+        let player = Player::new(0, format, raw_time, Some(head.into_bytes().into_boxed_slice()));
+        self.start_playing(index, conn, player, source)
+    }
+
+    fn hand_off(&mut self, conn: &mut Conn) -> Next {
+        let Role::HttpHead(head) = std::mem::replace(&mut conn.role, Role::HttpPlay) else {
+            return Next::Keep;
+        };
+        if self.poll.registry().deregister(&mut conn.stream).is_err() {
+            return Next::Close("the connection broke".into());
+        }
+        // The socket has no other form than the one in `conn`: the handle is duplicated and the first one dropped.
+        match duplicate(&conn.stream) {
+            Ok(stream) => {
+                let handoff = Handoff { stream, peer: conn.peer, service: conn.service, head };
+                if self.server.http.send(handoff).is_err() {
+                    tracing::error!("the API has ended");
+                }
+                Next::Gone
+            }
+            Err(error) => Next::Close(error.to_string()),
+        }
+    }
+}
+
+/// What may follow a head in the same read.
+const READ_AHEAD: usize = 64 << 10;
+
+fn duplicate(stream: &mio::net::TcpStream) -> std::io::Result<std::net::TcpStream> {
+    use std::os::fd::AsFd as _;
+    Ok(std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn requests_are_told_apart() {
+        let get = parse(b"GET /live/s.flv?a=1 HTTP/1.1\r\nHost: v.com:8080\r\n\r\n");
+        assert_eq!(
+            get,
+            Request::Get {
+                path: "/live/s.flv?a=1".into(),
+                host: "v.com".into(),
+                http11: true,
+                cross_site: false
+            }
+        );
+        assert_eq!(parse(b"POST / HTTP/1.1\r\n\r\n"), Request::Other);
+        assert_eq!(parse(b"GET / HTT"), Request::Partial);
+        assert!(matches!(parse(b"\x03\0\0\0\0\r\n\r\n"), Request::Bad(_)));
+        let mut long = b"GET / HTTP/1.1\r\nA: ".to_vec();
+        long.resize(MAX_HEAD, b'x');
+        assert!(matches!(parse(&long), Request::Bad(_)));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(100));
+        assert!(matches!(parse(many.as_bytes()), Request::Bad(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_heads_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+        }
+    }
+}

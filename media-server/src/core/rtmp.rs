@@ -1,0 +1,190 @@
+//! What a core does with RTMP's events.
+
+use std::sync::atomic::Ordering;
+
+use super::conn::{Conn, Publisher, Role};
+use super::player::{Format, Player};
+use super::{Core, Next, PATIENCE};
+use crate::codec;
+use crate::conf::settings::TimeJitter;
+use crate::flv::{self, Role as TagRole, TagKind};
+use crate::rtmp::session::{Event, Identity, PublishKind, Session};
+use crate::rtmp::url::Target;
+
+impl Core {
+    pub(super) fn read_rtmp(&mut self, index: usize, conn: &mut Conn, bytes: &[u8]) -> Next {
+        let Role::Rtmp(session) = std::mem::replace(&mut conn.role, Role::HttpPlay) else {
+            return Next::Keep;
+        };
+        let mut session = session;
+        let mut input = bytes;
+        let mut next = Next::Keep;
+        loop {
+            match session.read(&mut input, &mut conn.out.bytes) {
+                Ok(None) => break,
+                Ok(Some(Event::Media(kind, timestamp, payload))) => {
+                    self.media(conn, kind, timestamp, &payload)
+                }
+                Ok(Some(event)) => {
+                    next = self.rtmp_event(index, conn, &mut session, event);
+                    if !matches!(next, Next::Keep) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(cid = %conn.id, "{}: {error}", conn.peer);
+                    next = Next::Close(error.to_string());
+                    break;
+                }
+            }
+        }
+        conn.role = Role::Rtmp(session);
+        if let Some(publisher) = &conn.publisher
+            && publisher.realtime
+        {
+            publisher.source.flush();
+            if publisher.source.players() > 0 {
+                self.server.wake_all();
+            }
+        }
+        match next {
+            Next::Keep if !conn.blocked && !conn.out.is_empty() => self.send(conn),
+            next => {
+                // A refusal should reach the client.
+                let _ = conn.flush();
+                next
+            }
+        }
+    }
+
+    fn rtmp_event(&mut self, index: usize, conn: &mut Conn, session: &mut Session, event: Event<'_>) -> Next {
+        match event {
+            Event::Connect(connect) => {
+                if self.server.settings().vhost(&connect.target.vhost).is_none() {
+                    return Next::Close(format!("no vhost {:?} is configured", connect.target.vhost));
+                }
+                let server_ip =
+                    conn.stream.local_addr().map(|address| address.ip().to_string()).unwrap_or_default();
+                let identity = Identity {
+                    signature: self.server.signature.clone(),
+                    version: self.server.version.text.clone(),
+                    server_ip,
+                    pid: std::process::id(),
+                    id: conn.id.clone(),
+                };
+                session.accept_connect(&mut conn.out.bytes, &identity);
+                tracing::info!(cid = %conn.id, "RTMP client {} connects, tcUrl={}", conn.peer, connect.tc_url);
+                Next::Keep
+            }
+            Event::Publish(target, kind) => self.publish(index, conn, session, &target, kind),
+            Event::Play(target) => {
+                let (source, policy) = match self.source_of(&target) {
+                    Ok(found) => found,
+                    Err(reason) => return Next::Close(reason),
+                };
+                tracing::info!(cid = %conn.id, "start to play stream {} by {}", source.stat.url(), conn.peer);
+                self.add_client(index, conn, &source, "rtmp-play", Some(session));
+                let player = Player::new(0, Format::Rtmp, policy.jitter == TimeJitter::Off, None);
+                self.start_playing(index, conn, player, source)
+            }
+            Event::Unpublish => {
+                self.stop_publishing(conn);
+                conn.deadline = Some(self.now + PATIENCE * 6);
+                Next::Keep
+            }
+            Event::Stop => {
+                self.stop_playing(conn);
+                conn.deadline = Some(self.now + PATIENCE * 6);
+                Next::Keep
+            }
+            Event::Pause(paused) => {
+                if let Some(player) = &mut conn.player {
+                    player.paused = paused;
+                    if !paused {
+                        player.rejoin();
+                    }
+                }
+                Next::Keep
+            }
+            Event::Media(..) => Next::Keep,
+        }
+    }
+
+    fn publish(
+        &mut self,
+        index: usize,
+        conn: &mut Conn,
+        session: &mut Session,
+        target: &Target,
+        kind: PublishKind,
+    ) -> Next {
+        let (source, policy) = match self.source_of(target) {
+            Ok(found) => found,
+            Err(reason) => return Next::Close(reason),
+        };
+        if !source.publish() {
+            let url = source.stat.url();
+            let description = format!("stream {url} is published already");
+            tracing::warn!(cid = %conn.id, "{}: stream busy: {url}", conn.peer);
+            session.refuse_publish(&mut conn.out.bytes, "NetStream.Publish.BadName", &description);
+            self.server.sources.release(&self.server.stat, source);
+            return Next::Close("stream busy".into());
+        }
+        session.accept_publish(&mut conn.out.bytes);
+        tracing::info!(cid = %conn.id, "start to publish stream {} by {} ({})", source.stat.url(), conn.peer, kind.name());
+        let settings = self.server.settings();
+        let (first, normal) = settings
+            .vhost(&target.vhost)
+            .map_or((PATIENCE, PATIENCE), |vhost| (vhost.firstpkt_timeout, vhost.normal_timeout));
+        self.add_client(index, conn, &source, kind.name(), Some(session));
+        source.stat.active.store(true, Ordering::Relaxed);
+        source.stat.media().publisher.clone_from(&conn.id);
+        conn.deadline = Some(self.now + first);
+        conn.publisher =
+            Some(Publisher { source, started: false, realtime: policy.realtime, timeout: normal });
+        // Players that were here first look around.
+        self.server.wake_all();
+        Next::Keep
+    }
+
+    fn media(&self, conn: &mut Conn, kind: TagKind, timestamp: u32, payload: &[u8]) {
+        let Some(publisher) = &mut conn.publisher else { return };
+        publisher.started = true;
+        conn.deadline = Some(self.now + publisher.timeout);
+        let source = &publisher.source;
+        match kind {
+            TagKind::Script => {
+                let relayed =
+                    flv::relayed_metadata(payload, &self.server.signature, &self.server.version.text);
+                if let Some(metadata) = relayed {
+                    source.push(kind, timestamp, &metadata, self.now);
+                }
+                return;
+            }
+            TagKind::Video => {
+                source.stat.frames.fetch_add(1, Ordering::Relaxed);
+                if flv::video_role(payload) == TagRole::SequenceHeader {
+                    source.stat.media().video = codec::video_info(payload);
+                }
+            }
+            TagKind::Audio => {
+                if flv::audio_role(payload) == TagRole::SequenceHeader {
+                    source.stat.media().audio = codec::audio_info(payload);
+                }
+            }
+        }
+        source.push(kind, timestamp, payload, self.now);
+    }
+
+    pub(super) fn stop_publishing(&mut self, conn: &mut Conn) {
+        let Some(publisher) = conn.publisher.take() else { return };
+        self.forget_client(conn);
+        let stat = &publisher.source.stat;
+        stat.active.store(false, Ordering::Relaxed);
+        *stat.media() = crate::stat::Media::default();
+        publisher.source.unpublish();
+        tracing::info!(cid = %conn.id, "cleanup when unpublish {}", stat.url());
+        self.server.sources.release(&self.server.stat, publisher.source);
+        self.server.wake_all();
+    }
+}

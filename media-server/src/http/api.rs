@@ -1,0 +1,377 @@
+//! The HTTP API of SRS 4, key by key; see the recorded answers that the tests compare with.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::answer::{self, code};
+use super::process::{self, Usage};
+use crate::conf::settings::Vhost;
+use crate::server::Server;
+use crate::stat::{ClientStat, StreamStat, VhostStat};
+
+/// What a handler needs.
+struct Api {
+    server: Arc<Server>,
+    usage: Usage,
+}
+
+/// `/healthz` (the process works) and `/readyz` (new clients are welcome).
+pub(super) fn probes() -> Router<Arc<Server>> {
+    let plain = |status: StatusCode, text: &'static str| {
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
+        response
+    };
+    Router::new().route("/healthz", get(move || async move { plain(StatusCode::OK, "ok\n") })).route(
+        "/readyz",
+        get(move |State(server): State<Arc<Server>>| async move {
+            match server.draining.load(Ordering::Relaxed) {
+                true => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+                false => plain(StatusCode::OK, "ok\n"),
+            }
+        }),
+    )
+}
+
+/// The router of the API's port.
+pub(super) fn router(server: Arc<Server>) -> Router {
+    let api = Arc::new(Api { server: Arc::clone(&server), usage: Usage::default() });
+    probes().with_state(server).fallback(move |request: Request<Body>| {
+        let api = Arc::clone(&api);
+        async move { api.answer(&request) }
+    })
+}
+
+impl Api {
+    fn answer(&self, request: &Request<Body>) -> Response {
+        let query = request.uri().query();
+        let signature = &self.server.signature;
+        let method = match answer::query(query, "method") {
+            Some("DELETE") => Method::DELETE,
+            _ => request.method().clone(),
+        };
+        if method == Method::OPTIONS {
+            let mut response = Response::new(Body::empty());
+            answer::common(&mut response, signature, request.headers().contains_key(header::ORIGIN), true);
+            return response;
+        }
+        match self.route(&method, request.uri().path(), query) {
+            Ok(body) => answer::json_answer(signature, query, request.headers(), &body),
+            Err(status) => answer::text_answer(signature, status, status == StatusCode::METHOD_NOT_ALLOWED),
+        }
+    }
+
+    fn route(&self, method: &Method, path: &str, query: Option<&str>) -> Result<Value, StatusCode> {
+        let data = |value: Value| Ok(answer::body(&self.server.stat.server_id, "data", value));
+        let urls = |value: Value| Ok(answer::body(&self.server.stat.server_id, "urls", value));
+        let path = path.trim_end_matches('/');
+        if let Some(rest) = path.strip_prefix("/api/v1/clients") {
+            return self.clients(method, rest.trim_matches('/'), query);
+        }
+        if *method != Method::GET {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        match path {
+            "" => urls(json!({
+                "api": "the api root",
+                "rtc": { "v1": { "play": "Play stream", "publish": "Publish stream", "nack": "Simulate the NACK" } },
+            })),
+            "/api" => urls(json!({ "v1": "the api version 1.0" })),
+            "/api/v1" => Ok(index(&self.server.stat.server_id)),
+            "/api/v1/versions" => {
+                let [major, minor, revision] = self.server.version.parts;
+                let mut body = answer::body(
+                    &self.server.stat.server_id,
+                    "data",
+                    json!({
+                        "major": major, "minor": minor, "revision": revision, "version": self.server.version.text,
+                    }),
+                );
+                body["data"]["media_server"] = json!(env!("CARGO_PKG_VERSION"));
+                Ok(body)
+            }
+            "/api/v1/summaries" => {
+                let uptime = self.server.started.elapsed().as_secs();
+                let clients = self.server.stat.client_count();
+                data(process::summaries(
+                    &self.server.version.text,
+                    uptime,
+                    &self.usage,
+                    self.total(),
+                    clients,
+                ))
+            }
+            "/api/v1/rusages" => data(process::rusages()),
+            "/api/v1/self_proc_stats" => data(process::self_proc_stats(&self.usage)),
+            "/api/v1/system_proc_stats" => data(process::system_proc_stats(&self.usage)),
+            "/api/v1/meminfos" => data(process::meminfos()),
+            "/api/v1/authors" => data(json!({
+                "license": "MIT OR Apache-2.0",
+                "contributors": env!("CARGO_PKG_NAME"),
+            })),
+            "/api/v1/features" => data(features()),
+            "/api/v1/raw" => Ok(self.raw(query)),
+            "/api/v1/clusters" => Ok(json!({
+                "code": 0,
+                "data": {
+                    "query": {
+                        "ip": answer::query(query, "ip").unwrap_or_default(),
+                        "vhost": answer::query(query, "vhost").unwrap_or_default(),
+                        "app": answer::query(query, "app").unwrap_or_default(),
+                        "stream": answer::query(query, "stream").unwrap_or_default(),
+                    },
+                    "origin": null,
+                },
+            })),
+            "/api/v1/tests/errors" => Ok(answer::error(100)),
+            _ => {
+                if let Some(rest) = path.strip_prefix("/api/v1/streams") {
+                    return Ok(self.streams(rest.trim_matches('/'), query));
+                }
+                if let Some(rest) = path.strip_prefix("/api/v1/vhosts") {
+                    return Ok(self.vhosts(rest.trim_matches('/'), query));
+                }
+                Err(StatusCode::NOT_FOUND)
+            }
+        }
+    }
+
+    /// Bytes received and sent, with what present players got so far.
+    fn total(&self) -> (u64, u64) {
+        let stat = &self.server.stat;
+        let playing: u64 =
+            stat.clients().iter().filter(|client| !client.publish).map(|client| sent(client)).sum();
+        (stat.traffic.recv.load(Ordering::Relaxed), stat.traffic.send.load(Ordering::Relaxed) + playing)
+    }
+
+    fn list(&self, key: &str, items: &[Value]) -> Value {
+        answer::body(&self.server.stat.server_id, key, Value::Array(items.to_vec()))
+    }
+
+    fn streams(&self, id: &str, query: Option<&str>) -> Value {
+        let stat = &self.server.stat;
+        let clients = stat.clients();
+        if id.is_empty() {
+            let streams: Vec<Value> =
+                page(stat.streams(), query).iter().map(|stream| stream_value(stream, &clients)).collect();
+            return self.list("streams", &streams);
+        }
+        match stat.stream_by_id(id) {
+            Some(stream) => answer::body(&stat.server_id, "stream", stream_value(&stream, &clients)),
+            None => answer::error(code::STREAM_NOT_FOUND),
+        }
+    }
+
+    fn vhosts(&self, id: &str, query: Option<&str>) -> Value {
+        let stat = &self.server.stat;
+        let settings = self.server.settings();
+        for vhost in &settings.vhosts {
+            stat.vhost(&vhost.name);
+        }
+        let (clients, streams) = (stat.clients(), stat.streams());
+        let value = |vhost: &Arc<VhostStat>| {
+            let conf = settings.vhosts.iter().find(|conf| conf.name == vhost.name);
+            vhost_value(vhost, conf, &clients, &streams)
+        };
+        if id.is_empty() {
+            let vhosts: Vec<Value> = page(stat.vhosts(), query).iter().map(value).collect();
+            return self.list("vhosts", &vhosts);
+        }
+        match stat.vhosts().iter().find(|vhost| vhost.id == id) {
+            Some(vhost) => answer::body(&stat.server_id, "vhost", value(vhost)),
+            None => answer::error(code::VHOST_NOT_FOUND),
+        }
+    }
+
+    fn clients(&self, method: &Method, id: &str, query: Option<&str>) -> Result<Value, StatusCode> {
+        let stat = &self.server.stat;
+        let found = stat.client_by_id(id);
+        if *method == Method::DELETE {
+            if !self.server.kick(id) {
+                return Ok(answer::error(code::CLIENT_NOT_FOUND));
+            }
+            return Ok(json!({ "code": 0, "server": stat.server_id }));
+        }
+        if *method != Method::GET {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        if id.is_empty() {
+            let clients: Vec<Value> =
+                page(stat.clients(), query).iter().map(|client| client_value(client)).collect();
+            return Ok(self.list("clients", &clients));
+        }
+        Ok(match found {
+            Some(client) => answer::body(&stat.server_id, "client", client_value(&client)),
+            None => answer::error(code::CLIENT_NOT_FOUND),
+        })
+    }
+
+    fn raw(&self, query: Option<&str>) -> Value {
+        let settings = self.server.settings();
+        let Some(api) = &settings.http_api else { return answer::error(code::RAW_DISABLED) };
+        match answer::query(query, "rpc") {
+            Some("raw") => json!({
+                "code": 0,
+                "http_api": {
+                    "enabled": true,
+                    "listen": api.listen.port().to_string(),
+                    "crossdomain": api.crossdomain,
+                    "raw_api": {
+                        "enabled": api.raw_api,
+                        "allow_reload": api.allow_reload,
+                        "allow_query": false,
+                        "allow_update": false,
+                    },
+                },
+            }),
+            _ if !api.raw_api => answer::error(code::RAW_DISABLED),
+            _ => answer::error(code::RAW_PARAMETER),
+        }
+    }
+}
+
+/// `start` and `count` of a list; SRS gives at least ten.
+fn page<T>(items: Vec<T>, query: Option<&str>) -> Vec<T> {
+    let number = |name| answer::query(query, name).and_then(|text| text.parse::<usize>().ok());
+    let start = number("start").unwrap_or(0);
+    let count = number("count").unwrap_or(10).max(10);
+    items.into_iter().skip(start).take(count).collect()
+}
+
+fn sent(client: &ClientStat) -> u64 {
+    client.traffic.send.load(Ordering::Relaxed)
+}
+
+fn kbps(traffic: &crate::stat::Traffic) -> Value {
+    let (recv, send) = traffic.kbps_30s(Instant::now());
+    json!({ "recv_30s": recv, "send_30s": send })
+}
+
+fn stream_value(stream: &StreamStat, clients: &[Arc<ClientStat>]) -> Value {
+    let media = stream.media().clone();
+    let playing = clients.iter().filter(|client| !client.publish && client.stream.id == stream.id);
+    let playing: u64 = playing.map(|client| sent(client)).sum();
+    json!({
+        "id": stream.id,
+        "name": stream.name,
+        "vhost": stream.vhost.id,
+        "app": stream.app,
+        "live_ms": process::now_ms(),
+        "clients": stream.clients.load(Ordering::Relaxed),
+        "frames": stream.frames.load(Ordering::Relaxed),
+        "send_bytes": stream.traffic.send.load(Ordering::Relaxed) + playing,
+        "recv_bytes": stream.traffic.recv.load(Ordering::Relaxed),
+        "kbps": kbps(&stream.traffic),
+        "publish": { "active": stream.active.load(Ordering::Relaxed), "cid": media.publisher },
+        "video": media.video.map(|video| json!({
+            "codec": video.codec,
+            "profile": video.profile,
+            "level": video.level,
+            "width": video.width,
+            "height": video.height,
+        })),
+        "audio": media.audio.map(|audio| json!({
+            "codec": audio.codec,
+            "sample_rate": audio.sample_rate,
+            "channel": audio.channels,
+            "profile": audio.profile,
+        })),
+    })
+}
+
+fn vhost_value(
+    vhost: &VhostStat,
+    conf: Option<&Vhost>,
+    clients: &[Arc<ClientStat>],
+    streams: &[Arc<StreamStat>],
+) -> Value {
+    let own: Vec<&Arc<ClientStat>> =
+        clients.iter().filter(|client| client.stream.vhost.id == vhost.id).collect();
+    let playing: u64 = own.iter().filter(|client| !client.publish).map(|client| sent(client)).sum();
+    let mut hls = json!({ "enabled": false });
+    if let Some(fragment) = conf.and_then(|conf| conf.hls_fragment) {
+        hls = json!({ "enabled": true, "fragment": fragment });
+    }
+    json!({
+        "id": vhost.id,
+        "name": vhost.name,
+        "enabled": conf.is_some_and(|conf| conf.enabled),
+        "clients": own.len(),
+        "streams": streams.iter().filter(|stream| stream.vhost.id == vhost.id).count(),
+        "send_bytes": vhost.traffic.send.load(Ordering::Relaxed) + playing,
+        "recv_bytes": vhost.traffic.recv.load(Ordering::Relaxed),
+        "kbps": kbps(&vhost.traffic),
+        "hls": hls,
+    })
+}
+
+fn client_value(client: &ClientStat) -> Value {
+    json!({
+        "id": client.id,
+        "vhost": client.stream.vhost.id,
+        "stream": client.stream.id,
+        "ip": client.ip,
+        "pageUrl": client.page_url,
+        "swfUrl": client.swf_url,
+        "tcUrl": client.tc_url,
+        "url": client.stream.url(),
+        "type": client.kind,
+        "publish": client.publish,
+        "alive": (client.since.elapsed().as_secs_f64() * 100.0).round() / 100.0,
+        "kbps": kbps(&client.traffic),
+    })
+}
+
+fn features() -> Value {
+    json!({
+        "options": "",
+        "options2": "",
+        "build": env!("CARGO_PKG_VERSION"),
+        "build2": "",
+        "features": {
+            "ssl": true, "hls": false, "hds": false, "callback": false, "api": true, "httpd": true, "dvr": false,
+            "transcode": false, "ingest": false, "stat": true, "caster": false, "complex_send": true,
+            "tcp_nodelay": true, "so_sendbuf": false, "mr": true,
+        },
+    })
+}
+
+fn index(server_id: &str) -> Value {
+    json!({
+        "code": 0,
+        "server": server_id,
+        "urls": {
+            "versions": "the version of SRS",
+            "summaries": "the summary(pid, argv, pwd, cpu, mem) of SRS",
+            "rusages": "the rusage of SRS",
+            "self_proc_stats": "the self process stats",
+            "system_proc_stats": "the system process stats",
+            "meminfos": "the meminfo of system",
+            "authors": "the license, copyright, authors and contributors",
+            "features": "the supported features of SRS",
+            "requests": "the request itself, for http debug",
+            "vhosts": "manage all vhosts or specified vhost",
+            "streams": "manage all streams or specified stream",
+            "clients": "manage all clients or specified client, default query top 10 clients",
+            "raw": "raw api for srs, support CUID srs for instance the config",
+            "clusters": "origin cluster server API",
+            "perf": "System performance stat",
+            "tcmalloc": "tcmalloc api with params ?page=summary|api",
+        },
+        "tests": {
+            "requests": "show the request info",
+            "errors": "always return an error 100",
+            "redirects": "always redirect to /api/v1/test/errors",
+            "[vhost]": "http vhost for http://error.srs.com:1985/api/v1/tests/errors",
+        },
+    })
+}

@@ -1,0 +1,123 @@
+//! HTTP that is not media: the API, files and probes, on a thread of its own.
+//!
+//! The cores read a request's head; what is not for media comes here as a [`Handoff`] and goes on in hyper.
+
+mod answer;
+mod api;
+mod files;
+pub mod mount;
+mod process;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::server::{Handoff, Server, Service};
+
+/// The most connections of the API and files at a time; more are closed at once.
+const MAX_CONNECTIONS: usize = 512;
+/// A request's head must be there by then, on connections that are kept open too.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The client's address.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves handed-off connections until all senders are gone. Blocks its thread.
+pub fn run(server: &Arc<Server>, handoffs: UnboundedReceiver<Handoff>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(server, handoffs));
+    Ok(())
+}
+
+async fn serve(server: &Arc<Server>, mut handoffs: UnboundedReceiver<Handoff>) {
+    let api = api::router(Arc::clone(server));
+    let files = files::router(Arc::clone(server));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Some(handoff) = handoffs.recv().await {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            tracing::warn!("{} refused: {MAX_CONNECTIONS} HTTP connections are open", handoff.peer);
+            continue;
+        };
+        let router = if handoff.service == Service::Api { api.clone() } else { files.clone() };
+        tokio::spawn(async move {
+            let peer = handoff.peer;
+            if let Err(error) = connection(handoff, router).await {
+                tracing::debug!("{peer}: {error}");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(
+    handoff: Handoff,
+    router: Router,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    handoff.stream.set_nonblocking(true)?;
+    let stream = TcpStream::from_std(handoff.stream)?;
+    let io = TokioIo::new(Rewound { head: handoff.head, read: 0, stream });
+    let router = router.layer(axum::Extension(Peer(handoff.peer)));
+    hyper::server::conn::http1::Builder::new()
+        .title_case_headers(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(64 << 10)
+        .serve_connection(io, TowerToHyperService::new(router))
+        .await?;
+    Ok(())
+}
+
+/// A socket whose first bytes were read already.
+#[derive(Debug)]
+struct Rewound {
+    head: Vec<u8>,
+    read: usize,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = &self.head[self.read..];
+        if left.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, into);
+        }
+        let count = left.len().min(into.remaining());
+        into.put_slice(&left[..count]);
+        self.read += count;
+        if self.read == self.head.len() {
+            self.head = Vec::new();
+            self.read = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

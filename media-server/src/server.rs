@@ -1,0 +1,236 @@
+//! What all threads of a server share: settings, sources, statistics and the way to reach each core.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::conf::Settings;
+use crate::source::Sources;
+use crate::stat::Stat;
+
+/// The SRS that this server is compatible with, unless `SRS_COMPATIBILITY_VERSION` names another.
+pub const COMPATIBILITY_VERSION: &str = "4.0.271";
+
+/// Names and numbers of the compatible version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// `4.0.271`.
+    pub text: String,
+    /// Major, minor, revision.
+    pub parts: [u32; 3],
+}
+
+impl Version {
+    /// From a text such as `4.0.271`; none when it is not three numbers.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.trim_start_matches('v').split('.').map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        let parts = [next()?, next()?, next()?];
+        numbers
+            .next()
+            .is_none()
+            .then(|| Version { text: format!("{}.{}.{}", parts[0], parts[1], parts[2]), parts })
+    }
+
+    /// `SRS/4.0.271(Leo)`: SRS 3 is called OuXuli.
+    pub fn signature(&self) -> String {
+        let name = if self.parts[0] <= 3 { "OuXuli" } else { "Leo" };
+        format!("SRS/{}({name})", self.text)
+    }
+}
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// RTMP.
+    Rtmp,
+    /// `http_api`.
+    Api,
+    /// `http_server`.
+    Http,
+}
+
+/// A message to a core.
+#[derive(Debug)]
+pub enum Command {
+    /// A new connection.
+    Accept(TcpStream, SocketAddr, Service),
+    /// Close the connection at that place if it still has that id.
+    Kick(usize, String),
+    /// Stop listening.
+    StopListening,
+    /// Close everything and end.
+    Quit,
+}
+
+/// The way to a core.
+#[derive(Debug)]
+pub struct CoreHandle {
+    waker: mio::Waker,
+    inbox: Mutex<Vec<Command>>,
+    awake: AtomicBool,
+    /// How many connections it has.
+    pub connections: AtomicUsize,
+}
+
+impl CoreHandle {
+    /// A handle with its waker.
+    pub fn new(waker: mio::Waker) -> Self {
+        CoreHandle {
+            waker,
+            inbox: Mutex::default(),
+            awake: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// Sends a command.
+    pub fn send(&self, command: Command) {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.wake();
+    }
+
+    /// Makes the core look around; cheap when it is about to anyway.
+    pub fn wake(&self) {
+        if !self.awake.swap(true, Ordering::AcqRel) {
+            // Only a closed epoll fails, and then there is nobody to wake.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// What was sent since the last time; the next [`CoreHandle::wake`] wakes again.
+    pub fn take(&self) -> Vec<Command> {
+        self.awake.store(false, Ordering::Release);
+        std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A request on an HTTP port that is not for media: the socket and the bytes already read.
+#[derive(Debug)]
+pub struct Handoff {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The client.
+    pub peer: SocketAddr,
+    /// Which port it came to.
+    pub service: Service,
+    /// What was read.
+    pub head: Vec<u8>,
+}
+
+/// A server.
+#[derive(Debug)]
+pub struct Server {
+    settings: RwLock<Arc<Settings>>,
+    /// Statistics.
+    pub stat: Arc<Stat>,
+    /// Streams.
+    pub sources: Sources,
+    /// The compatible version.
+    pub version: Version,
+    /// `SRS/4.0.271(Leo)`.
+    pub signature: String,
+    /// The cores.
+    pub cores: Vec<CoreHandle>,
+    /// Where requests that are not for media go.
+    pub http: tokio::sync::mpsc::UnboundedSender<Handoff>,
+    /// Connections on all cores and in the API.
+    pub connections: AtomicUsize,
+    /// The server is going away: `/readyz` says so.
+    pub draining: AtomicBool,
+    /// When it started.
+    pub started: Instant,
+    /// The addresses that it really listens at.
+    pub addresses: Mutex<Vec<(Service, SocketAddr)>>,
+}
+
+impl Server {
+    /// A server with its cores' handles.
+    pub fn new(
+        settings: Settings,
+        version: Version,
+        cores: Vec<CoreHandle>,
+        http: tokio::sync::mpsc::UnboundedSender<Handoff>,
+    ) -> Self {
+        let server_id = settings.server_id.clone().unwrap_or_else(crate::ids::vid);
+        Server {
+            stat: Arc::new(Stat::new(server_id)),
+            sources: Sources::new(cores.len()),
+            signature: version.signature(),
+            version,
+            cores,
+            http,
+            settings: RwLock::new(Arc::new(settings)),
+            connections: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+            addresses: Mutex::default(),
+        }
+    }
+
+    /// The configuration of now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the configuration.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Makes all cores look around.
+    pub fn wake_all(&self) {
+        for core in &self.cores {
+            core.wake();
+        }
+    }
+
+    /// Sends a command to every core.
+    pub fn broadcast(&self, command: impl Fn() -> Command) {
+        for core in &self.cores {
+            core.send(command());
+        }
+    }
+
+    /// Closes a client; false when there is none of that id.
+    pub fn kick(&self, id: &str) -> bool {
+        let Some(client) = self.stat.client_by_id(id) else { return false };
+        let (core, index) = client.place;
+        if let Some(core) = self.cores.get(core) {
+            core.send(Command::Kick(index, id.to_owned()));
+        }
+        true
+    }
+
+    /// The core with the fewest connections.
+    pub fn idlest_core(&self) -> usize {
+        let load = |index: &usize| self.cores[*index].connections.load(Ordering::Relaxed);
+        (0..self.cores.len()).min_by_key(load).unwrap_or(0)
+    }
+
+    /// Waits until no client is connected, asking again each `step`; false when `give_up` said so before.
+    pub fn wait_for_clients(&self, step: Duration, mut give_up: impl FnMut() -> bool) -> bool {
+        while self.stat.client_count() > 0 {
+            if give_up() {
+                return false;
+            }
+            std::thread::sleep(step);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_have_three_numbers() {
+        assert_eq!(Version::parse("v4.0.5").unwrap().signature(), "SRS/4.0.5(Leo)");
+        assert_eq!(Version::parse("3.0.170").unwrap().signature(), "SRS/3.0.170(OuXuli)");
+        for text in ["", "4.0", "4.0.x", "4.0.1.2", "latest"] {
+            assert_eq!(Version::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Real ffmpeg publishes and plays.
+
+mod common;
+
+use common::{TestServer, media, play, probe, publish, request, wait_until};
+use media_server::server::Service;
+
+fn assert_plays(url: &str) {
+    let output = play(url, "4");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{url}: {errors}");
+    let (codecs, first) = probe(url);
+    assert_eq!(codecs, ["aac", "h264"], "{url}");
+    assert!((0.0..0.5).contains(&first), "{url} starts at {first} s");
+}
+
+#[test]
+fn a_published_file_plays_by_rtmp_and_http_flv() {
+    let server = TestServer::start("http_remux { enabled on; }", "");
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    server.wait_for_stream("livestream");
+    assert_plays(&server.rtmp("live/livestream"));
+    assert_plays(&server.http("live/livestream.flv"));
+}
+
+#[test]
+fn a_stream_of_low_latency_plays_too() {
+    let server = TestServer::start("min_latency on; http_remux { enabled on; } play { gop_cache on; }", "");
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    server.wait_for_stream("livestream");
+    assert_plays(&server.rtmp("live/livestream"));
+    assert_plays(&server.http("live/livestream.flv"));
+}
+
+#[test]
+fn a_player_may_come_first() {
+    let server = TestServer::start("", "");
+    let url = server.rtmp("live/later");
+    let player = std::thread::spawn({
+        let url = url.clone();
+        move || play(&url, "2")
+    });
+    wait_until("the player is there", || server.running().server.stat.client_count() == 1);
+    let _publisher = publish(&media(), &url);
+    let output = player.join().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_canary_s_player_sees_the_version() {
+    let server = TestServer::start("", "");
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    server.wait_for_stream("livestream");
+    let mut command = common::ffmpeg("ffprobe");
+    let url = server.rtmp("live/livestream");
+    let output = command.args(["-v", "info", &url]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("server_version  : 4.0.271"), "{text}");
+    assert!(text.contains("server          : SRS/4.0.271(Leo)"), "{text}");
+}
+
+#[test]
+fn our_own_publisher_is_read_by_ffmpeg() {
+    let server = TestServer::start("", "");
+    let url = server.rtmp("live/own");
+    let program = env!("CARGO_BIN_EXE_media-server");
+    let child = std::process::Command::new(program)
+        .args(["publish", "--loop"])
+        .arg(media())
+        .arg(&url)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _publisher = common::Reaped(child);
+    server.wait_for_stream("own");
+    assert_plays(&url);
+}
+
+#[test]
+fn the_api_tells_what_srs_tells() {
+    let server = TestServer::start("http_remux { enabled on; }", "");
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    server.wait_for_stream("livestream");
+    let player = std::thread::spawn({
+        let url = server.rtmp("live/livestream");
+        move || play(&url, "30")
+    });
+    wait_until("both are clients", || server.running().server.stat.client_count() == 2);
+    for (path, file) in [
+        ("/", "root.json"),
+        ("/api/", "api_index.json"),
+        ("/api/v1/", "v1_index.json"),
+        ("/api/v1/versions", "v1_versions.json"),
+        ("/api/v1/summaries", "v1_summaries.json"),
+        ("/api/v1/rusages", "v1_rusages.json"),
+        ("/api/v1/self_proc_stats", "v1_self_proc_stats.json"),
+        ("/api/v1/system_proc_stats", "v1_system_proc_stats.json"),
+        ("/api/v1/meminfos", "v1_meminfos.json"),
+        ("/api/v1/authors", "v1_authors.json"),
+        ("/api/v1/features", "v1_features.json"),
+        ("/api/v1/vhosts/", "v1_vhosts_.json"),
+        ("/api/v1/streams/", "v1_streams_.json"),
+        ("/api/v1/clients/", "v1_clients_.json"),
+        ("/api/v1/clusters", "v1_clusters.json"),
+        ("/api/v1/raw?rpc=raw", "v1_raw_rpc_raw.json"),
+        ("/api/v1/streams/nothing", "v1_streams_missing.json"),
+    ] {
+        let ours = server.api(path);
+        if let Some(text) = common::recorded(file) {
+            let recorded: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_same_shape(path, &recorded, &ours);
+        }
+    }
+    let clients = server.api("/api/v1/clients/");
+    let of_player =
+        clients["clients"].as_array().unwrap().iter().find(|client| client["publish"] == false).unwrap();
+    let id = of_player["id"].as_str().unwrap();
+    assert_eq!(server.api(&format!("/api/v1/clients/{id}"))["client"]["type"], "rtmp-play");
+    let streams = server.api("/api/v1/streams");
+    assert_eq!(streams["streams"][0]["video"]["codec"], "H264");
+    assert_eq!(streams["streams"][0]["audio"]["codec"], "AAC");
+    let (_, body) = request(server.address(Service::Api), "DELETE", &format!("/api/v1/clients/{id}"), &[]);
+    assert!(body.starts_with("{\"code\":0"), "{body}");
+    wait_until("the player is kicked", || server.running().server.stat.client_count() == 1);
+    player.join().unwrap();
+}
+
+/// Every key that SRS has, with a value of the same JSON type.
+fn assert_same_shape(path: &str, srs: &serde_json::Value, ours: &serde_json::Value) {
+    use serde_json::Value;
+    match (srs, ours) {
+        (Value::Object(srs), Value::Object(ours)) => {
+            for (key, value) in srs {
+                let own = ours.get(key).unwrap_or_else(|| panic!("{path}: {key} is missing"));
+                if key != "hls" {
+                    assert_same_shape(&format!("{path} {key}"), value, own);
+                }
+            }
+        }
+        (Value::Array(srs), Value::Array(ours)) => {
+            if let (Some(srs), Some(ours)) = (srs.first(), ours.first()) {
+                assert_same_shape(path, srs, ours);
+            }
+        }
+        _ => {
+            let kind = std::mem::discriminant;
+            assert_eq!(kind(srs), kind(ours), "{path}: SRS has {srs}, this is {ours}");
+        }
+    }
+}
+
+#[test]
+fn headers_are_those_of_srs() {
+    let server = TestServer::start("http_remux { enabled on; }", "");
+    let api = server.address(Service::Api);
+    for (method, path, fields, file) in [
+        ("GET", "/api/v1/versions", &["Origin: http://a"][..], "v1_versions.headers"),
+        ("DELETE", "/api/v1/streams/", &[][..], "v1_streams_DELETE.headers"),
+        ("GET", "/api/v1/nothing", &[][..], "404.headers"),
+    ] {
+        let (head, _) = request(api, method, path, fields);
+        let Some(recorded) = common::recorded(file) else { continue };
+        let mut expected = recorded.lines().filter(|line| !line.is_empty());
+        assert_eq!(head.lines().next(), expected.next(), "{path}");
+        for line in
+            expected.filter(|line| !line.starts_with("Content-Length") && !line.starts_with("Connection"))
+        {
+            assert!(head.contains(line), "{path}: {line:?} is missing in\n{head}");
+        }
+    }
+    let (_, body) = request(api, "GET", "/api/v1/versions?callback=f", &[]);
+    assert!(body.starts_with("f({") && body.ends_with("})"), "{body}");
+    let (_, body) = request(api, "GET", "/api/v1/versions?callback=alert(1)//", &[]);
+    assert!(body.starts_with('{'), "{body}");
+    let http = server.address(Service::Http);
+    assert!(request(http, "GET", "/index.html", &[]).1.contains("hello"));
+    assert!(request(http, "GET", "/../../etc/passwd", &[]).0.starts_with("HTTP/1.1 404"));
+    assert!(request(http, "GET", "/%2e%2e/%2e%2e/etc/passwd", &[]).0.starts_with("HTTP/1.1 404"));
+    for port in [api, http] {
+        assert!(request(port, "GET", "/healthz", &[]).0.starts_with("HTTP/1.1 200"));
+        assert!(request(port, "GET", "/readyz", &[]).0.starts_with("HTTP/1.1 200"));
+    }
+}
