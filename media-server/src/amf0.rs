@@ -93,17 +93,15 @@ impl Value {
         match self {
             Value::Number(number) => number_to(out, 0, *number),
             Value::Bool(flag) => out.extend_from_slice(&[1, u8::from(*flag)]),
-            Value::String(text) => match u16::try_from(text.len()) {
-                Ok(_) => {
-                    out.push(2);
-                    key_to(out, text);
-                }
-                Err(_) => {
-                    out.push(12);
-                    out.extend_from_slice(&(text.len() as u32).to_be_bytes());
-                    out.extend_from_slice(text.as_bytes());
-                }
-            },
+            Value::String(text) if u16::try_from(text.len()).is_ok() => {
+                out.push(2);
+                key_to(out, text);
+            }
+            Value::String(text) => {
+                out.push(12);
+                out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+                out.extend_from_slice(text.as_bytes());
+            }
             Value::Object(fields) => {
                 out.push(3);
                 fields_to(out, fields);

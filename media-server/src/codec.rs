@@ -72,7 +72,8 @@ fn avc_level(level: u8) -> String {
 
 /// The first SPS of an AVCDecoderConfigurationRecord, without its NAL header and emulation prevention bytes.
 fn sps_of(record: &[u8]) -> Option<Vec<u8>> {
-    if record.get(5)? & 0x1f == 0 {
+    let count = record.get(5)? & 0x1f;
+    if count == 0 {
         return None;
     }
     let length = usize::from(u16::from_be_bytes([*record.get(6)?, *record.get(7)?]));

@@ -73,7 +73,7 @@ pub fn video_role(payload: &[u8]) -> Role {
 pub fn audio_role(payload: &[u8]) -> Role {
     match (payload.first().map(|first| first >> 4), payload.get(1)) {
         (Some(10), Some(0)) => Role::SequenceHeader,
-        (Some(9), _) if payload[0] & 0x0f == 0 => Role::SequenceHeader,
+        (Some(9), _) if payload[0] == 0x90 => Role::SequenceHeader,
         _ => Role::Frame,
     }
 }

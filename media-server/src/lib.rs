@@ -1,4 +1,19 @@
 //! A live media server compatible with SRS 3 and 4.
+//!
+//! ```text
+//!   publisher ──► core ──► Source: a ring of ready-muxed batches ──► View ──► core ──► players
+//!              rtmp::session        source                        (a core's copy)   cursors, by the wheel
+//!
+//!   HTTP port ──► core (httparse) ──► media: a player of that core
+//!                                └──► anything else: http (hyper, axum) with the bytes already read
+//! ```
+//!
+//! * [`rtmp`], [`amf0`], [`flv`], [`codec`], [`conf`]: bytes in, values and bytes out; no socket, no clock.
+//! * [`source`]: a stream as one shared ring. A message is laid out once, as RTMP chunks with delta headers, and
+//!   every player of every core sends those bytes; only a player that joins or jumps gets headers of its own.
+//! * [`core`]: one thread a CPU. It owns its connections and shares nothing with the others but the rings.
+//! * [`http`]: the API, files and probes, on a thread of their own; [`stat`] is what the API tells.
+//! * [`server`] is what the threads share, [`cli`] starts them.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,

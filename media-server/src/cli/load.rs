@@ -12,7 +12,7 @@ use crate::rtmp::url::Target;
 /// Connections that are opened before the ones before them are answered.
 const RAMP: usize = 200;
 /// How long all connections may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Every so many players one reads messages and tells latencies.
 const SAMPLE: usize = 20;
 

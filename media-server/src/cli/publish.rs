@@ -34,7 +34,7 @@ pub(super) fn run(file: &Path, url: &str, repeat: bool, streams: usize) -> Resul
         return Err(message.into());
     }
     say(&format!("publishing {} to {url} ({address}), {streams} stream(s)", file.display()));
-    let forever = Instant::now() + Duration::from_secs(3600 * 24 * 3650);
+    let forever = Instant::now() + Duration::from_hours(24 * 3650);
     swarm.run(forever, |seen| {
         seen.finished + seen.failed.0 > 0 && seen.finished + seen.failed.0 >= seen.started.min(1)
     })?;

@@ -42,13 +42,11 @@ pub(super) fn from_script(name: &str, action: Option<&OsString>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let text = action.map(|action| action.to_string_lossy().into_owned()).unwrap_or_default();
-    match Action::from_str(&text, true) {
-        Ok(action) => run(action),
-        Err(_) => {
-            say("Usage: srs {start|stop|restart|status|reload|grace}");
-            ExitCode::from(64)
-        }
+    if let Ok(action) = Action::from_str(&text, true) {
+        return run(action);
     }
+    say("Usage: srs {start|stop|restart|status|reload|grace}");
+    ExitCode::from(64)
 }
 
 /// The running server: what its pid file says, else a container's first process.

@@ -50,7 +50,7 @@ fn vhost(vhost: &mut Directive) {
                 into_block(vhost, block, line).push(leaf(name, args));
             }
             ("http", None) => {
-                vhost.children.push(Directive { name: "http_static".into(), args, children, line })
+                vhost.children.push(Directive { name: "http_static".into(), args, children, line });
             }
             ("mr", None) => {
                 let publish = into_block(vhost, "publish", line);
@@ -87,13 +87,11 @@ fn vhost(vhost: &mut Directive) {
 }
 
 fn into_block<'a>(vhost: &'a mut Directive, name: &str, line: usize) -> &'a mut Vec<Directive> {
-    let index = match vhost.children.iter().position(|child| child.name == name) {
-        Some(index) => index,
-        None => {
-            vhost.children.push(Directive { name: name.into(), line, ..Directive::default() });
-            vhost.children.len() - 1
-        }
-    };
+    let found = vhost.children.iter().position(|child| child.name == name);
+    let index = found.unwrap_or_else(|| {
+        vhost.children.push(Directive { name: name.into(), line, ..Directive::default() });
+        vhost.children.len() - 1
+    });
     &mut vhost.children[index].children
 }
 

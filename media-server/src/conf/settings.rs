@@ -82,6 +82,7 @@ pub enum TimeJitter {
 }
 
 /// `vhost NAME { … }`.
+#[expect(clippy::struct_excessive_bools, reason = "they are the file's switches")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vhost {
     /// Its name.

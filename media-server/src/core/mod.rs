@@ -1,7 +1,7 @@
 //! A core: one thread that owns its connections, and shares nothing with the others but the streams' rings.
 //!
 //! The first core accepts and hands each connection to the core with the fewest. Players are not woken by messages:
-//! each core turns a [`wheel`] for every stream and sends to one slot's players at a time, so that load is even and
+//! each core turns a wheel for every stream and sends to one slot's players at a time, so that load is even and
 //! one write carries what came in a whole `mw_latency`.
 
 mod conn;
@@ -247,7 +247,7 @@ impl Core {
         // Half-open peers are found by the kernel: players have no deadline of their own.
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(
             &socket2::TcpKeepalive::new()
-                .with_time(Duration::from_secs(60))
+                .with_time(Duration::from_mins(1))
                 .with_interval(Duration::from_secs(15)),
         );
         let mut conn = Box::new(Conn {
@@ -495,22 +495,19 @@ impl Core {
             let _ = conn.stream.set_nodelay(true);
         }
         let key = source.stat.id.clone();
-        let entry = match self.wheel_of.get(&key) {
-            Some(entry) => {
-                // The wheel holds the source already.
-                let entry = *entry;
-                self.server.sources.release(&self.server.stat, source);
-                entry
-            }
-            None => {
-                let entry = self.wheels.iter().position(Option::is_none).unwrap_or_else(|| {
-                    self.wheels.push(None);
-                    self.wheels.len() - 1
-                });
-                self.wheels[entry] = Some(Wheel::new(source, self.now));
-                self.wheel_of.insert(key, entry);
-                entry
-            }
+        let entry = if let Some(entry) = self.wheel_of.get(&key) {
+            // The wheel holds the source already.
+            let entry = *entry;
+            self.server.sources.release(&self.server.stat, source);
+            entry
+        } else {
+            let entry = self.wheels.iter().position(Option::is_none).unwrap_or_else(|| {
+                self.wheels.push(None);
+                self.wheels.len() - 1
+            });
+            self.wheels[entry] = Some(Wheel::new(source, self.now));
+            self.wheel_of.insert(key, entry);
+            entry
         };
         let Some(Some(wheel)) = self.wheels.get_mut(entry) else {
             return Next::Close("its stream is gone".into());

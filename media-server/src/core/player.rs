@@ -135,7 +135,7 @@ impl Player {
         let mut body = Vec::new();
         let to: &mut Vec<u8> = if self.is_rtmp() { out } else { &mut body };
         if !self.is_rtmp() && !again {
-            let (audio, video) = self.kinds(view, at);
+            let (audio, video) = kinds(view, at);
             to.extend_from_slice(&flv::file_header(audio, video));
         }
         let headers = &view.headers;
@@ -172,21 +172,6 @@ impl Player {
         debug_assert!(out.len() >= start);
     }
 
-    /// Whether the stream has audio and video, as far as can be known when a player joins.
-    fn kinds(&self, view: &View, at: u64) -> (bool, bool) {
-        let mut kinds = view.get(at).map_or(0, |batch| batch.kinds);
-        for (kind, header) in [(TagKind::Audio, &view.headers.audio), (TagKind::Video, &view.headers.video)] {
-            if header.is_some() {
-                kinds |= kind_bit(kind);
-            }
-        }
-        // Nothing is known yet: then both may come.
-        if kinds & 3 == 0 {
-            kinds = 3;
-        }
-        (kinds & kind_bit(TagKind::Audio) != 0, kinds & kind_bit(TagKind::Video) != 0)
-    }
-
     fn time(&self, timestamp: i64) -> u32 {
         (timestamp - self.base.unwrap_or(timestamp)).max(0) as u32
     }
@@ -212,6 +197,21 @@ impl Player {
     }
 }
 
+/// Whether the stream has audio and video, as far as can be known when a player joins.
+fn kinds(view: &View, at: u64) -> (bool, bool) {
+    let mut kinds = view.get(at).map_or(0, |batch| batch.kinds);
+    for (kind, header) in [(TagKind::Audio, &view.headers.audio), (TagKind::Video, &view.headers.video)] {
+        if header.is_some() {
+            kinds |= kind_bit(kind);
+        }
+    }
+    // Nothing is known yet: then both may come.
+    if kinds & (kind_bit(TagKind::Audio) | kind_bit(TagKind::Video)) == 0 {
+        kinds = 3;
+    }
+    (kinds & kind_bit(TagKind::Audio) != 0, kinds & kind_bit(TagKind::Video) != 0)
+}
+
 /// Sends a player what waits for it.
 pub(super) fn pump(conn: &mut Conn, view: &View, scratch: &mut Scratch) -> Pumped {
     let Some(mut player) = conn.player.take() else { return Pumped::Done };
@@ -235,7 +235,10 @@ fn pump_player(conn: &mut Conn, player: &mut Player, view: &View, scratch: &mut 
                 Some(at) if !player.paused => player.join(view, at, &mut conn.out.bytes),
                 _ => return Pumped::Done,
             }
-            if conn.out.is_empty() { return Pumped::Done } else { continue }
+            if conn.out.is_empty() {
+                return Pumped::Done;
+            }
+            continue;
         };
         if player.partial.is_none() && next < view.tail {
             // Too slow: on at the newest keyframe that is still there.
@@ -347,10 +350,9 @@ fn write_flv(
     headers.clear();
     cuts.clear();
     let mut batches: [Option<&Batch>; 32] = [None; 32];
-    let mut count = 0;
     let mut total = 0;
     let mut slices_needed = 0;
-    for sequence in next..view.head().max(next + 1) {
+    for (count, sequence) in (next..view.head().max(next + 1)).enumerate() {
         let Some(batch) = (if sequence == next { Some(first) } else { view.get(sequence) }) else { break };
         // A payload is one slice and one more for each further chunk; a header stands before each, a tail at the end.
         let needed = 1 + batch.frames.len() * 2 + batch.bytes.len() / OUT_CHUNK_SIZE;
@@ -360,7 +362,6 @@ fn write_flv(
         }
         slices_needed += needed;
         batches[count] = Some(batch);
-        count += 1;
         total += layout_size(player.format, batch);
         if chunked {
             let (text, digits) = format_hex(flv_size(batch));

@@ -23,7 +23,7 @@ impl Core {
             match session.read(&mut input, &mut conn.out.bytes) {
                 Ok(None) => break,
                 Ok(Some(Event::Media(kind, timestamp, payload))) => {
-                    self.media(conn, kind, timestamp, &payload)
+                    self.media(conn, kind, timestamp, &payload);
                 }
                 Ok(Some(event)) => {
                     next = self.rtmp_event(index, conn, &mut session, event);

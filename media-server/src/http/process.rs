@@ -37,7 +37,17 @@ fn meminfo(text: &str, name: &str) -> u64 {
 
 /// Shares of CPU since the last question.
 #[derive(Debug, Default)]
-pub(super) struct Usage(Mutex<Option<(Instant, f64, Vec<u64>, (f64, f64))>>);
+pub(super) struct Usage(Mutex<Option<Sample>>);
+
+#[derive(Debug)]
+struct Sample {
+    at: Instant,
+    /// CPU seconds of the process.
+    own: f64,
+    /// The machine's times.
+    times: Vec<u64>,
+    shares: (f64, f64),
+}
 
 impl Usage {
     /// The process's and the machine's CPU share, where 1.0 is one core and all cores.
@@ -47,7 +57,7 @@ impl Usage {
         let times = cpu_times();
         let mut last = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = Instant::now();
-        if let Some((at, before, times_before, shares)) = &*last {
+        if let Some(Sample { at, own, times: times_before, shares }) = &*last {
             let elapsed = now.duration_since(*at);
             if elapsed < Duration::from_secs(1) {
                 return *shares;
@@ -56,11 +66,11 @@ impl Usage {
             let idle = |times: &[u64]| times.iter().skip(3).take(2).sum::<u64>() as f64;
             let all = (total(&times) - total(times_before)).max(1.0);
             let busy = 1.0 - (idle(&times) - idle(times_before)) / all;
-            let shares = ((used - before) / elapsed.as_secs_f64(), busy.clamp(0.0, 1.0));
-            *last = Some((now, used, times, shares));
+            let shares = ((used - own) / elapsed.as_secs_f64(), busy.clamp(0.0, 1.0));
+            *last = Some(Sample { at: now, own: used, times, shares });
             return shares;
         }
-        *last = Some((now, used, times, (0.0, 0.0)));
+        *last = Some(Sample { at: now, own: used, times, shares: (0.0, 0.0) });
         (0.0, 0.0)
     }
 }

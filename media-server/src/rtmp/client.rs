@@ -245,7 +245,7 @@ mod tests {
                         server.accept_publish(&mut to_client);
                     }
                     session::Event::Play(target) => {
-                        saw_server.push(format!("play {}{}", target.stream, target.param))
+                        saw_server.push(format!("play {}{}", target.stream, target.param));
                     }
                     session::Event::Media(kind, time, _) => saw_server.push(format!("{kind:?} {time}")),
                     other => saw_server.push(format!("{other:?}")),

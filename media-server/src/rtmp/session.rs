@@ -95,6 +95,7 @@ pub struct Identity {
 }
 
 /// A connection.
+#[expect(clippy::struct_excessive_bools, reason = "which commands came decides what the client is")]
 #[derive(Debug)]
 pub struct Session {
     stage: Stage,

@@ -76,7 +76,7 @@ impl Target {
         }
         let mut vhost = param(&query, "vhost").map(str::to_owned);
         if let Some((name, rest)) = app_name.clone().split_once("...vhost...") {
-            app_name = name.to_owned();
+            name.clone_into(&mut app_name);
             vhost = Some(rest.split("...").next().unwrap_or_default().to_owned());
         }
         let app_name = app_name.trim_matches('/').to_owned();

@@ -25,9 +25,8 @@ impl Clock {
         self.last = Some(timestamp);
         match jitter {
             TimeJitter::Off => self.corrected = i64::from(timestamp),
-            TimeJitter::Zero => self.corrected += delta,
             TimeJitter::Full if delta.abs() > MAX_JITTER => self.corrected += FRAME,
-            TimeJitter::Full => self.corrected += delta,
+            TimeJitter::Full | TimeJitter::Zero => self.corrected += delta,
         }
         self.corrected
     }

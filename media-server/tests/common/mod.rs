@@ -87,7 +87,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn request(address: SocketAddr, method: &str, path: &str, fields: &[&str]) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    let fields: String = fields.iter().flat_map(|field| [*field, "\r\n"]).collect();
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{fields}Connection: close\r\n\r\n")
         .unwrap();
     let mut bytes = Vec::new();
