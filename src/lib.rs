@@ -1,5 +1,6 @@
 //! Declare infrastructure on Kubernetes in Rust.
 
+pub mod ack;
 pub mod apply;
 pub mod cli;
 pub mod cluster;

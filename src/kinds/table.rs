@@ -18,7 +18,7 @@ pub fn rules(gvk: &Gvk) -> &'static dyn KindRules {
         ("", "ReplicationController") => &super::replica_set::ReplicationController,
         ("", "ResourceQuota") => &super::resource_quota::ResourceQuota,
         ("", "Secret") => &Secret,
-        ("", "Service") => &super::service::Service,
+        ("", "Service") => &crate::ack::Service,
         ("", "ServiceAccount") => &Accepted::SERVICE_ACCOUNT,
         (
             "admissionregistration.k8s.io",

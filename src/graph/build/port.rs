@@ -28,4 +28,9 @@ impl Port {
     pub const fn number(self) -> u16 {
         self.number
     }
+
+    /// `TCP` or `UDP`.
+    pub const fn protocol(self) -> &'static str {
+        self.protocol
+    }
 }

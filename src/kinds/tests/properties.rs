@@ -243,9 +243,9 @@ impl Rollout {
 
 fn pod(at: usize, stage: usize) -> Value {
     let truth = |yes: bool| if yes { "True" } else { "False" };
-    let state =
+    let doing =
         if stage >= 2 { json!({"running": {}}) } else { json!({"waiting": {"reason": "ContainerCreating"}}) };
     json!({"kind": "Pod", "metadata": {"name": format!("srs-{at}"), "uid": at.to_string(), "ownerReferences": [{"uid": "new"}]},
         "status": {"conditions": [condition("PodScheduled", truth(stage >= 1), "", ""), condition("Ready", truth(stage == 3), "", "")],
-            "containerStatuses": [{"name": "srs", "ready": stage == 3, "state": state}]}})
+            "containerStatuses": [{"name": "srs", "ready": stage == 3, "state": doing}]}})
 }

@@ -28,7 +28,7 @@ fn replica_set(uid: &str, hash: &str, image: &str) -> Value {
             "spec": {"containers": [{"name": "srs", "image": image}]}}}})
 }
 
-fn crashing_pod(owner: &str, labels: Value) -> Value {
+fn crashing_pod(owner: &str, labels: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "srs-x", "uid": "pod", "labels": labels, "ownerReferences": [{"uid": owner}]},
         "spec": {"containers": [{"name": "srs", "image": "srs:5"}]},
@@ -84,7 +84,7 @@ fn pods_of_an_earlier_revision_give_no_reason() {
     let object = deployment(json!({"status": {"availableReplicas": 2}}));
     let (current, earlier) = (replica_set("new", "a", "srs:5"), replica_set("old", "b", "srs:nope"));
     let broken =
-        |owner: &str, hash: &str| crashing_pod(owner, json!({"app": "srs", "pod-template-hash": hash}));
+        |owner: &str, hash: &str| crashing_pod(owner, &json!({"app": "srs", "pod-template-hash": hash}));
     let verdict = |pod: Value| short(&assess_after(&object, 30.0, &[earlier.clone(), current.clone(), pod]));
     assert_eq!(verdict(broken("old", "b")), "progressing PodsNotAvailable");
     assert_eq!(verdict(broken("new", "a")), "failed CrashLoopBackOff");
@@ -100,7 +100,8 @@ fn quota_is_named_from_the_replica_sets_events() {
     let refused = event(&set, "FailedCreate", "pods \"srs-a-1\" is forbidden: exceeded quota: pods", 4, 2);
     let denied = event(&set, "FailedCreate", "admission webhook \"x\" denied the request: no", 4, 2);
     let healed = event(&set, "SuccessfulCreate", "Created pod: srs-a-1", 1, 3);
-    let verdict = |events: &[Value]| assess_after(&object, 30.0, &[&[set.clone()], events].concat());
+    let verdict =
+        |events: &[Value]| assess_after(&object, 30.0, &[std::slice::from_ref(&set), events].concat());
     let found = verdict(std::slice::from_ref(&refused));
     assert_eq!(short(&found), "stuck QuotaExceeded");
     assert!(missing(&found).evidence[0].message.contains("exceeded quota"));
@@ -185,13 +186,13 @@ fn a_broken_pod_of_the_earlier_revision_blocks_an_ordered_stateful_set() {
     let object = stateful_set(
         json!({"status": {"readyReplicas": 2, "updateRevision": "srs-2", "updatedReplicas": 0}}),
     );
-    let pod = crashing_pod("uid", json!({"controller-revision-hash": "srs-1"}));
+    let pod = crashing_pod("uid", &json!({"controller-revision-hash": "srs-1"}));
     let verdict = assess_after(&object, 30.0, std::slice::from_ref(&pod));
     assert_eq!(short(&verdict), "stuck OldRevisionBlocks");
     assert!(missing(&verdict).reason.contains("delete pod srs-x"), "{verdict:?}");
     let parallel = with(&object, json!({"spec": {"podManagementPolicy": "Parallel"}}));
     assert_eq!(short(&assess_after(&parallel, 30.0, &[pod])), "progressing PodsNotReady");
-    let new = crashing_pod("uid", json!({"controller-revision-hash": "srs-2"}));
+    let new = crashing_pod("uid", &json!({"controller-revision-hash": "srs-2"}));
     assert_eq!(short(&assess_after(&object, 30.0, &[new])), "failed CrashLoopBackOff");
 }
 
@@ -220,7 +221,7 @@ fn daemon_sets() {
         assert_eq!(short(&assess_after(&with(&base, over.clone()), 30.0, &[])), expected, "{over}");
     }
     let waiting = with(&base, json!({"status": {"numberAvailable": 2}}));
-    let pod = |generation: &str| crashing_pod("uid", json!({"pod-template-generation": generation}));
+    let pod = |generation: &str| crashing_pod("uid", &json!({"pod-template-generation": generation}));
     assert_eq!(short(&assess_after(&waiting, 30.0, &[pod("1")])), "progressing PodsNotAvailable");
     assert_eq!(short(&assess_after(&waiting, 30.0, &[pod("2")])), "failed CrashLoopBackOff");
 }
@@ -274,7 +275,7 @@ fn jobs() {
         assert_eq!(short(&assess_after(&with(&base, over.clone()), 30.0, &[])), expected, "{over}");
     }
     // The Job's own limit of retries decides about crashes; a failed pod is the evidence.
-    let crashing = assess_after(&base, 30.0, &[crashing_pod("uid", json!({}))]);
+    let crashing = assess_after(&base, 30.0, &[crashing_pod("uid", &json!({}))]);
     assert_eq!(short(&crashing), "progressing CrashLoopBackOff");
     let failed = with(
         &base,

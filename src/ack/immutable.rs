@@ -1,0 +1,99 @@
+//! What CCM doesn't change on a load balancer that exists, and what a removed annotation leaves behind.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::annotation::{Mutability, PREFIX, Settings, TABLE, find};
+use super::ccm;
+
+/// Why going from `live` to `desired` needs another load balancer: CCM would take the change and fail on it for ever (or, for `id`, move
+/// the Service and leave listeners behind). `None` if it doesn't, or if there is no load balancer yet.
+pub fn immutable_change(live: &Value, desired: &Value) -> Option<String> {
+    if !ccm::has_load_balancer(live) {
+        return None;
+    }
+    let (before, after) = (Settings::of(live)?, Settings::of(desired)?);
+    if before.family != after.family {
+        return Some("a CLB can't become an NLB, nor the other way round".to_owned());
+    }
+    let fixed =
+        TABLE.iter().filter(|row| row.family == after.family && row.mutability == Mutability::Immutable);
+    let mut reasons: Vec<String> = fixed
+        .filter_map(|row| {
+            let (old, new) = (before.effective(row.suffix), after.get(row.suffix));
+            let changed = match row.suffix {
+                // CCM finds its own load balancer without an id, and another one with it.
+                "id" => before.get("id") != new,
+                // Only values that are written are compared with what is there.
+                _ => new.is_some_and(|new| old != Some(new)),
+            };
+            changed.then(|| match (old, new) {
+                (Some(old), Some(new)) => format!("{} can't change from {old} to {new}", row.suffix),
+                (None, Some(new)) => {
+                    format!("{} can't be set to {new} on a load balancer that exists", row.suffix)
+                }
+                _ => format!("{} can't be removed from a Service that has a load balancer", row.suffix),
+            })
+        })
+        .collect();
+    let charge = "instance-charge-type";
+    if before.get(charge) == Some("PayByCLCU") && after.get(charge) == Some("PayBySpec") {
+        reasons.push(format!("{charge} can change from PayBySpec to PayByCLCU, but not back"));
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// The annotations to write once, by key, because `desired` has them no more: CCM only looks at what is written, so removing one
+/// leaves the load balancer as it is. The value is the default; once it is live, the annotation can go. Those without a
+/// default that can be written are not among them; a note of the plan names those.
+pub fn undo_removed(live: &Value, desired: &Value) -> BTreeMap<String, String> {
+    let defaults = removed(live, desired).into_iter();
+    defaults
+        .filter_map(|(suffix, default)| Some((format!("{PREFIX}{suffix}"), default?.to_owned())))
+        .collect()
+}
+
+/// The suffixes whose setting stays on the load balancer after they were removed, since nobody knows what to write to undo them.
+pub(super) fn left_behind<'a>(live: &'a Value, desired: &Value) -> Vec<&'a str> {
+    let lost = removed(live, desired).into_iter();
+    lost.filter(|(_, default)| default.is_none()).map(|(suffix, _)| suffix).collect()
+}
+
+/// Settings of `live` that `desired` doesn't name any more and that differ from the default, with that.
+fn removed<'a>(live: &'a Value, desired: &Value) -> Vec<(&'a str, Option<&'static str>)> {
+    if !ccm::has_load_balancer(live) {
+        return Vec::new();
+    }
+    let (Some(before), Some(after)) = (Settings::of(live), Settings::of(desired)) else { return Vec::new() };
+    // With the load balancer goes what was set on it.
+    if before.family != after.family || before.get("id") != after.get("id") {
+        return Vec::new();
+    }
+    let gone = before
+        .values
+        .iter()
+        .filter(|(suffix, value)| !value.is_empty() && !after.values.contains_key(*suffix));
+    gone.filter_map(|(suffix, value)| {
+        let row = find(before.family, suffix)?;
+        let stays = row.mutability == Mutability::Mutable
+            && row.default != Some(*value)
+            && !ON_ITS_OWN.contains(suffix);
+        stays.then_some((*suffix, row.default))
+    })
+    .collect()
+}
+
+/// Read anew at each sync or at deletion, from the Service alone: without them they are off.
+const ON_ITS_OWN: [&str; 10] = [
+    "force-override-listeners",
+    "preserve-lb-on-delete",
+    "external-ip-type",
+    "hostname",
+    "protocol-port",
+    "backend-label",
+    "remove-unscheduled-backend",
+    "vgroup-port",
+    "weight",
+    "ignore-weight-update",
+];
