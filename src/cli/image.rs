@@ -40,9 +40,9 @@ struct BuildArgs {
     /// busybox, statically linked [default: /bin/busybox]
     #[arg(long, value_name = "PATH")]
     busybox: Option<PathBuf>,
-    /// The folder with conf/, doc/ and html/
-    #[arg(long, value_name = "DIR", default_value = "media-server/image")]
-    content: PathBuf,
+    /// The folder with conf/, doc/ and html/ [default: that of the sources]
+    #[arg(long, value_name = "DIR")]
+    content: Option<PathBuf>,
     /// The time in the image, in seconds of Unix time
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", default_value_t = 0, hide = true)]
     created: u32,
@@ -130,8 +130,9 @@ fn build(args: &BuildArgs, progress: OnProgress<'_>) -> Result<ImageOutcome, Ima
     let busybox = image::find_busybox(busybox.as_deref())?;
     let here =
         env::current_dir().map_err(|source| ImageError::File { action: "find", path: ".".into(), source })?;
+    let content = image::find_content(content.as_deref(), &here)?;
     let binary = image::find_binary(binary.as_deref(), &here, progress)?;
-    let options = BuildOptions { names, content: content.clone(), binary, busybox, created: *created };
+    let options = BuildOptions { names, content, binary, busybox, created: *created };
     let image = image::build(&options, progress)?;
     image.write(output)?;
     Ok(ImageOutcome::Built {
@@ -167,4 +168,55 @@ async fn push(args: PushArgs, progress: OnProgress<'_>) -> Result<ImageOutcome, 
         pushed.push(image::push(&image, &name, &PushOptions { credentials, insecure }, progress).await?);
     }
     Ok(ImageOutcome::Pushed(pushed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        image: ImageArgs,
+    }
+
+    async fn image(arguments: &[&str]) -> Result<ImageOutcome, ImageError> {
+        let Program { image } = Program::try_parse_from([&["image"], arguments].concat()).unwrap();
+        run(image, &|_| {}).await
+    }
+
+    fn show(path: &Path) -> &str {
+        path.to_str().unwrap()
+    }
+
+    #[tokio::test]
+    async fn builds_an_archive_and_says_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("conf")).unwrap();
+        fs::write(folder.path().join("conf/srs.conf"), "listen 1935;\n").unwrap();
+        let archive = folder.path().join("out.tar");
+        let arguments = ["build", "--binary", "/bin/busybox", "--content", show(folder.path())];
+        let names = ["--tag", "ossrs/srs:3", "-t", "ossrs/srs:4", "--output", show(&archive)];
+        let outcome = image(&[&arguments[..], &names].concat()).await.unwrap();
+        let digest = Image::read(&archive).unwrap().digest();
+        let lines = [show(&archive), &digest, "docker.io/ossrs/srs:3", "docker.io/ossrs/srs:4"];
+        assert_eq!(outcome.to_string(), lines.join("\n"));
+    }
+
+    #[tokio::test]
+    async fn names_are_checked_before_anything_is_built() {
+        let error = image(&["build", "--tag", "a:b:c"]).await.unwrap_err();
+        assert!(matches!(error, ImageError::Name { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_is_not_there_is_named() {
+        let error = image(&["push", "/nowhere/out.tar"]).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nowhere/out.tar");
+    }
 }

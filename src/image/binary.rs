@@ -1,4 +1,4 @@
-//! The programs that go into the image: found, or built, and looked at.
+//! What goes into the image: found, or built, and looked at.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -50,6 +50,14 @@ pub fn find_binary(path: Option<&Path>, from: &Path, progress: OnProgress<'_>) -
     match path {
         Some(path) => Binary::read(path),
         None => Binary::read(&compile(&workspace(from)?, &[], progress)?),
+    }
+}
+
+/// Takes the image's content from `path`, or else from the workspace at or above `from`.
+pub fn find_content(path: Option<&Path>, from: &Path) -> Result<PathBuf, ImageError> {
+    match path {
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(workspace(from)?.join(PACKAGE).join("image")),
     }
 }
 

@@ -26,7 +26,7 @@ pub enum ImageError {
     /// No media server to put into the image.
     #[error(
         "there is no media-server to build at or above {}; \
-         give a statically linked one with --binary PATH",
+         give a statically linked one with --binary PATH, and its conf/, doc/ and html/ with --content DIR",
         from.display()
     )]
     NoSource {
