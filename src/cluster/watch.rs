@@ -21,7 +21,7 @@ const LIFETIME: Duration = Duration::from_mins(5);
 /// A connection that is quiet for longer than that is broken: the server should have ended it.
 const QUIET: Duration = Duration::from_secs(LIFETIME.as_secs() + 30);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// When nothing worked for that long, the last error is told.
 const GIVE_UP: Duration = Duration::from_mins(5);
 
