@@ -25,6 +25,8 @@ pub fn immutable_change(live: &Value, desired: &Value) -> Option<String> {
             let changed = match row.suffix {
                 // CCM finds its own load balancer without an id, and another one with it.
                 "id" => before.get("id") != new,
+                // The one setting that counts as its default when it is not written.
+                "ip-version" => old != after.effective("ip-version"),
                 // Only values that are written are compared with what is there.
                 _ => new.is_some_and(|new| old != Some(new)),
             };
@@ -33,7 +35,7 @@ pub fn immutable_change(live: &Value, desired: &Value) -> Option<String> {
                 (None, Some(new)) => {
                     format!("{} can't be set to {new} on a load balancer that exists", row.suffix)
                 }
-                _ => format!("{} can't be removed from a Service that has a load balancer", row.suffix),
+                _ => format!("{} can't be removed while there is a load balancer", row.suffix),
             })
         })
         .collect();

@@ -21,6 +21,8 @@ fn changes_that_need_another_load_balancer() {
         (vec![("id", "lb-a")], vec![], Some("id can't be removed")),
         (vec![], vec![("master-zoneid", "a")], Some("master-zoneid")),
         (vec![], vec![("ip-version", "ipv6")], Some("ip-version")),
+        (vec![("ip-version", "ipv6")], vec![], Some("ip-version can't be removed")),
+        (vec![("ip-version", "ipv4")], vec![], None),
         (vec![], vec![("resource-group-id", "rg-a")], Some("resource-group-id")),
         (vec![], vec![("network-type", "classic")], Some("network-type")),
         (vec![], vec![("ip", "10.0.0.1")], Some("ip can't be set")),
