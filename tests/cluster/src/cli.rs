@@ -22,9 +22,6 @@ const FAILED: u8 = 1;
 /// Exit code for a command line that is none (as in sysexits.h).
 const USAGE: u8 = 64;
 
-/// Fake nodes of a cluster without a real one.
-const FAKE_NODES: u16 = 3;
-
 /// A real Kubernetes on this machine: start it, use it, take it away without a trace.
 #[derive(Parser)]
 #[command(name = "cluster", bin_name = "cargo cluster", version, arg_required_else_help = true)]
@@ -137,7 +134,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Up { name: Name { name }, tier } => {
             let begin = Instant::now();
             let was_up = matches!(lifecycle::status(&name)?, Status::Running(_));
-            let wanted = Wanted { name, tier, ends: Ends::ByHand, fake_nodes: FAKE_NODES };
+            let wanted = Wanted { name, tier, ends: Ends::ByHand };
             let exe = || std::env::current_exe().map_err(at("find", "this program"));
             let (running, ()) = lifecycle::up(&wanted, &exe, |_| Ok(()))?;
             if was_up {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Error, Result, at},
     paths::ClusterDir,
+    processes::CGROUP_PREFIX,
     programs::Programs,
 };
 
@@ -59,8 +60,6 @@ pub(crate) struct Description {
     pub(crate) ends: Ends,
     /// The folder of the programs.
     pub(crate) programs: PathBuf,
-    /// Fake nodes of the control-plane tier.
-    pub(crate) fake_nodes: u16,
 }
 
 /// The node's address inside: on a bridge of the cluster's own network namespace (RFC 2544's range for tests).
@@ -69,6 +68,8 @@ pub(crate) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const INSIDE_API_PORT: u16 = 6443;
 /// The name of the real node.
 pub(crate) const NODE_NAME: &str = "node-1";
+/// How many fake nodes a cluster without a real one has.
+pub(crate) const FAKE_NODES: u16 = 3;
 /// The Services' addresses.
 pub(crate) const SERVICE_RANGE: &str = "198.19.0.0/16";
 /// The first of them, the Service `kubernetes`.
@@ -134,7 +135,7 @@ impl Description {
 
     /// The cluster's folder in the cgroup hierarchies. The place keeps clusters of the same name in two caches apart.
     pub(crate) fn cgroup(&self) -> String {
-        format!("stackctl-{}.{}", self.name, self.place)
+        format!("{CGROUP_PREFIX}{}.{}", self.name, self.place)
     }
 }
 
@@ -160,7 +161,6 @@ mod tests {
             place,
             ends: Ends::WhenIdle(60),
             programs: "/p".into(),
-            fake_nodes: 0,
         }
     }
 

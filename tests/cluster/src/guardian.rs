@@ -2,6 +2,7 @@
 //! ends by itself. Nothing depends on it: killed, it leaves its work to the next `up` or `down`.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::Error as IoError,
     process::{Child, Command, Stdio},
@@ -22,6 +23,7 @@ use crate::{
 
 /// Runs until the cluster's init ends.
 pub(crate) fn run(dir: &ClusterDir) -> Result<()> {
+    // A Ctrl-C on the terminal of whoever started this is not meant for the cluster.
     setsid().map_err(system("leave the terminal's session"))?;
     let Some(description) = Description::read(dir)? else {
         return Err(Error::NotRunning(dir.path().display().to_string()));
@@ -37,7 +39,7 @@ pub(crate) fn run(dir: &ClusterDir) -> Result<()> {
     }
     // Whoever holds the lock is starting or removing the cluster, and cleans up.
     if let Some(_lock) = lock::try_exclusive(&dir.lock())? {
-        lifecycle::remove_remains(&description.name, dir)?;
+        lifecycle::remove_remains(&description.name, dir, &BTreeSet::from([description.cgroup()]))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Up, down and status, as seen from outside.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::ErrorKind,
     net::IpAddr,
@@ -31,7 +32,6 @@ pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) tier: Tier,
     pub(crate) ends: Ends,
-    pub(crate) fake_nodes: u16,
 }
 
 /// A cluster that runs.
@@ -66,6 +66,8 @@ impl Running {
     pub fn kubectl(&self) -> Command {
         let mut kubectl = Command::new(self.description.programs().path("kubectl"));
         kubectl.env("KUBECONFIG", self.dir.kubeconfig());
+        // Its own would mix up clusters that had the same port one after the other.
+        kubectl.env("KUBECACHEDIR", self.dir.path().join("kubectl"));
         kubectl
     }
 
@@ -137,6 +139,7 @@ pub fn names() -> Result<Vec<String>> {
         .flatten()
         .filter(|entry| entry.path().is_dir())
         .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| ClusterDir::of(name).is_ok())
         .collect();
     names.sort();
     Ok(names)
@@ -180,7 +183,8 @@ pub(crate) fn up<T>(
 /// Ends the cluster and removes all that it left; true when there was something.
 pub fn down(name: &str) -> Result<bool> {
     let dir = ClusterDir::of(name)?;
-    if !dir.path().exists() {
+    // Processes may be there even when somebody removed the folder.
+    if !dir.path().exists() && !is_alive(&dir) {
         return Ok(false);
     }
     let _lock = lock::exclusive(&dir.lock())?;
@@ -192,21 +196,25 @@ pub fn down(name: &str) -> Result<bool> {
 /// left or with an error that names what is.
 pub(crate) fn remove(dir: &ClusterDir) -> Result<()> {
     let name = dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let cgroups: BTreeSet<String> = processes::with_role(processes::INIT, dir.path())
+        .into_iter()
+        .filter_map(processes::cgroup)
+        .chain(Description::read(dir).ok().flatten().map(|description| description.cgroup()))
+        .collect();
     // The guardian first: it would clean up as well once its init is gone.
     for role in [processes::GUARDIAN, processes::INIT] {
         processes::end(&name, role, END, || processes::with_role(role, dir.path()))?;
     }
-    remove_remains(&name, dir)
+    remove_remains(&name, dir, &cgroups)
 }
 
 /// What is left once init is gone: processes outside a PID namespace, cgroups and files.
-pub(crate) fn remove_remains(name: &str, dir: &ClusterDir) -> Result<()> {
-    if let Ok(Some(description)) = Description::read(dir)
-        && description.tier == Tier::Node
-    {
-        cgroups::remove(name, &description.cgroup(), END)?;
+pub(crate) fn remove_remains(name: &str, dir: &ClusterDir, cgroups: &BTreeSet<String>) -> Result<()> {
+    for cgroup in cgroups {
+        cgroups::remove(name, cgroup, END)?;
     }
-    processes::end(name, "a program", END, || processes::working_in(dir.path()))?;
+    let programs = paths::programs()?;
+    processes::end(name, "a program", END, || processes::running_in(dir.path(), &programs))?;
     match fs::remove_dir_all(dir.path()) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(at("remove", dir.path())(error)),
         _ => {
@@ -227,13 +235,18 @@ fn start(dir: &ClusterDir, wanted: &Wanted, programs: &Programs, exe: &Path) -> 
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log_file)
-        // A Ctrl-C on this terminal is not meant for the cluster.
         .spawn()
         .map_err(|source| Error::Command {
             command: exe.display().to_string(),
             detail: source.to_string(),
         })?;
-    wait_ready(dir, &wanted.name, &mut child)?;
+    if let Err(error) = wait_ready(dir, &wanted.name, &mut child) {
+        // A test's cluster is nobody's to look into afterwards; the error carries the logs' last lines.
+        if matches!(wanted.ends, Ends::WhenIdle(_)) {
+            remove(dir)?;
+        }
+        return Err(error);
+    }
     // The guardian outlives this process most of the time; when it does not, it must not stay as a zombie.
     std::thread::spawn(move || child.wait());
     Ok(Running { dir: dir.clone(), description })
@@ -256,7 +269,6 @@ fn make(dir: &ClusterDir, wanted: &Wanted, programs: &Programs) -> Result<Descri
         place: free_place(&taken)?,
         ends: wanted.ends,
         programs: programs.dir().to_owned(),
-        fake_nodes: wanted.fake_nodes,
     };
     for folder in
         [dir.path().to_owned(), dir.logs(), dir.pki(), dir.conf(), dir.users(), dir.etcd(), dir.cni()]

@@ -18,6 +18,14 @@ pub(crate) fn cache() -> Result<PathBuf> {
         .ok_or(Error::NoCache)?;
     let dir = base.join("stackctl");
     fs::create_dir_all(&dir).map_err(at("create", &dir))?;
+    // Processes are recognised by the paths that the kernel tells, which have no links in them.
+    fs::canonicalize(&dir).map_err(at("find", dir))
+}
+
+/// The folder of the built programs.
+pub(crate) fn programs() -> Result<PathBuf> {
+    let dir = cache()?.join("programs");
+    fs::create_dir_all(&dir).map_err(at("create", &dir))?;
     Ok(dir)
 }
 

@@ -14,6 +14,8 @@ use nix::{
 
 use crate::error::{Error, Result};
 
+/// How the name of a cluster's cgroup begins.
+pub(crate) const CGROUP_PREFIX: &str = "stackctl-";
 /// The process outside that waits for the cluster's init.
 pub(crate) const GUARDIAN: &str = "guardian";
 /// The cluster's first process.
@@ -30,9 +32,21 @@ fn has_role(pid: Pid, role: &str, dir: &Path) -> bool {
     words.next() == Some(role.as_bytes()) && words.next() == Some(dir.as_os_str().as_bytes())
 }
 
-/// The processes that work in the cluster's folder, as all its programs do.
-pub(crate) fn working_in(dir: &Path) -> Vec<Pid> {
-    all().filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)).collect()
+/// The processes that run a program of `programs` in the cluster's folder, as all of them do; a shell of somebody who
+/// looks around in there is none of them.
+pub(crate) fn running_in(dir: &Path, programs: &Path) -> Vec<Pid> {
+    let link = |pid: &Pid, name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    all().filter(|pid| link(pid, "cwd") == dir && link(pid, "exe").starts_with(programs)).collect()
+}
+
+/// The first part of the cgroup that a process is in, which is the cluster's folder.
+pub(crate) fn cgroup(pid: Pid) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    groups
+        .lines()
+        .filter_map(|line| line.rsplit(':').next()?.split('/').find(|part| part.starts_with(CGROUP_PREFIX)))
+        .map(str::to_owned)
+        .next()
 }
 
 fn all() -> impl Iterator<Item = Pid> {
@@ -88,24 +102,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_found_by_role_and_by_folder_and_ended() {
+    fn a_program_is_found_by_its_folder_and_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new("sh")
-            .args(["-c", "sleep 60; :", "init"])
-            .arg(dir.path())
-            .current_dir(dir.path())
-            .spawn()
-            .unwrap();
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        assert!(working_in(dir.path()).contains(&pid));
-        end("a", "a test's process", Duration::from_secs(10), || working_in(dir.path())).unwrap();
+        let program = dir.path().join("program");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = Command::new(&program).arg("60").current_dir(dir.path()).spawn().unwrap();
+        let mut shell = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let find = || running_in(dir.path(), dir.path());
+        let until = Instant::now() + Duration::from_secs(10);
+        while find() != [pid] {
+            assert!(Instant::now() < until, "the program is found, and it alone");
+        }
+        end("a", "a test's process", Duration::from_secs(10), find).unwrap();
         assert!(!is_running(pid));
         child.wait().unwrap();
-        assert!(working_in(dir.path()).is_empty());
+        assert!(find().is_empty());
+        assert!(shell.try_wait().unwrap().is_none(), "the other one lives");
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_role_and_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new("tail").args(["-f", "/dev/null"]).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let until = Instant::now() + Duration::from_secs(10);
+        while with_role("-f", Path::new("/dev/null")).is_empty() {
+            assert!(Instant::now() < until);
+        }
+        assert!(with_role("-f", Path::new("/dev/null")).contains(&pid));
+        assert!(with_role("-f", dir.path()).is_empty());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
     fn the_own_process_is_not_among_them() {
-        assert!(!working_in(&std::env::current_dir().unwrap()).contains(&Pid::this()));
+        assert!(!all().any(|pid| pid == Pid::this()));
     }
 }

@@ -111,8 +111,7 @@ impl Programs {
     /// # Errors
     /// Go is missing, or a build failed.
     pub fn ensure() -> Result<Self> {
-        let base = paths::cache()?.join("programs");
-        fs::create_dir_all(&base).map_err(at("create", &base))?;
+        let base = paths::programs()?;
         let dir = base.join(key());
         if !dir.is_dir() {
             let lock_path = base.join(format!("{}.lock", key()));

@@ -37,8 +37,6 @@ use crate::{
 
 /// How long a cluster that a test started stays when nobody uses it.
 const IDLE: Duration = Duration::from_mins(3);
-/// Fake nodes of a test's cluster without a real one.
-const FAKE_NODES: u16 = 3;
 
 /// A cluster that a test uses. It stays for as long as somebody holds one of these, and some minutes longer; one of a
 /// test's own ends with it.
@@ -76,10 +74,16 @@ impl TestCluster {
     }
 
     fn start(name: String, tier: Tier, idle: Duration, own: bool) -> Result<Self> {
-        let wanted = Wanted { name, tier, ends: Ends::WhenIdle(idle.as_secs()), fake_nodes: FAKE_NODES };
+        let wanted = Wanted { name, tier, ends: Ends::WhenIdle(idle.as_secs()) };
         let hold = |running: &Running| lock::shared(&running.dir.holders());
         let (running, holder) = lifecycle::up(&wanted, &build_command, hold)?;
         Ok(Self { running, _holder: holder, own })
+    }
+
+    /// Gives the cluster up without ending it; it ends itself once nobody holds it. Returns its name.
+    pub fn leave(mut self) -> String {
+        self.own = false;
+        self.running.name().to_owned()
     }
 
     /// A fresh Kubernetes namespace with a user of its own. `label` begins its name.
@@ -319,6 +323,13 @@ fn build_command() -> Result<PathBuf> {
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
     if let Some(target) = profile.parent() {
         cargo.arg("--target-dir").arg(target);
+    }
+    // What cargo tells the test that runs would be taken for a change of what build scripts look at.
+    let about_this_test = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if about_this_test.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
     }
     if profile.ends_with("release") {
         cargo.arg("--release");

@@ -29,7 +29,7 @@ pub(crate) use self::namespaces::route_load_balancers;
 use self::{children::Children, control_plane::ControlPlane, node::Node, outside::Outside};
 use crate::{
     cgroups, cloud,
-    description::{Description, NODE_ADDRESS, Tier},
+    description::{Description, FAKE_NODES, NODE_ADDRESS, Tier},
     error::{Error, Result, at},
     lock,
     paths::ClusterDir,
@@ -115,10 +115,10 @@ async fn start(dir: &ClusterDir, description: &Description, outside: Option<Outs
     match description.tier {
         Tier::ControlPlane => {
             children.keep("kwok", control_plane.kwok())?;
-            for number in 1..=description.fake_nodes {
+            for number in 1..=FAKE_NODES {
                 fake_node(&client, number).await?;
             }
-            until("fake nodes that are Ready", || nodes_ready(&client, description.fake_nodes)).await?;
+            until("fake nodes that are Ready", || nodes_ready(&client, FAKE_NODES)).await?;
         }
         Tier::Node => {
             children.keep("kubelet", node.kubelet()?)?;

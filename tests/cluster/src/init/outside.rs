@@ -25,6 +25,8 @@ pub(crate) enum Protocol {
 
 /// A UDP client that has been silent for so long is forgotten.
 const UDP_IDLE: Duration = Duration::from_mins(2);
+/// The pause after a socket failed.
+const BREATH: Duration = Duration::from_millis(50);
 /// The largest datagram.
 const DATAGRAM: usize = 65_536;
 
@@ -99,7 +101,7 @@ async fn forward_tcp(listener: TcpListener, target: SocketAddr) {
                     connections.spawn(connect(client, target));
                 }
                 // Out of descriptors, most likely: the next ones may be luckier.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(_) => tokio::time::sleep(BREATH).await,
             },
             Some(_) = connections.join_next() => {}
         }
@@ -118,7 +120,10 @@ async fn forward_udp(outside: Arc<UdpSocket>, target: SocketAddr) {
     let mut clients: HashMap<SocketAddr, (Arc<UdpSocket>, Forward)> = HashMap::new();
     let mut datagram = vec![0; DATAGRAM];
     loop {
-        let Ok((length, client)) = outside.recv_from(&mut datagram).await else { continue };
+        let Ok((length, client)) = outside.recv_from(&mut datagram).await else {
+            tokio::time::sleep(BREATH).await;
+            continue;
+        };
         if clients.get(&client).is_none_or(|(_, answers)| answers.0.is_finished()) {
             let Ok(inside) = connect_udp(target).await else { continue };
             let inside = Arc::new(inside);
