@@ -105,11 +105,10 @@ impl Requests {
             }
         }
         for _ in 0..TRIES {
-            let error = match self.apply(&kind, &change).await {
+            let error = match self.apply(&kind, &mut change).await {
                 Ok(applied) => {
                     let adopted = !applied.created && change.action != Action::Update;
-                    let object = self.remove(&kind, &change, applied.object).await?;
-                    return Ok(Made { change, object, adopted });
+                    return Ok(Made { change, object: applied.object, adopted });
                 }
                 Err(error) => error,
             };
@@ -270,8 +269,11 @@ impl Requests {
         }
     }
 
-    async fn apply(&self, kind: &KindInfo, change: &Change) -> Result<Applied, ClusterError> {
+    async fn apply(&self, kind: &KindInfo, change: &mut Change) -> Result<Applied, ClusterError> {
         let update = change.action == Action::Update;
+        if update && !change.removals.is_empty() {
+            self.remove(kind, change).await?;
+        }
         let mut body = change.body.clone();
         if let (true, Some(version)) = (update, &change.resource_version) {
             body["metadata"]["resourceVersion"] = json!(version);
@@ -283,38 +285,19 @@ impl Requests {
         Ok(applied)
     }
 
-    /// Takes out what a human added. Controllers may write the status in between: then the same is tried on the newer object, as long
-    /// as nothing else has changed.
-    async fn remove(&self, kind: &KindInfo, change: &Change, applied: Value) -> Result<Value, ResultOf> {
-        let mut object = applied;
-        if change.removals.is_empty() {
-            return Ok(object);
-        }
-        for _ in 0..TRIES {
-            let version = version(&object).unwrap_or_default().to_owned();
-            let operations = on_version(&change.removals, &version);
-            let error = match self
-                .busy(|| self.cluster.patch(kind, &change.id, &operations, &self.environment.manager))
-                .await
-            {
-                Ok(patched) => {
-                    self.writes.fetch_add(1, Ordering::Relaxed);
-                    return Ok(patched);
-                }
-                Err(error) => error,
-            };
-            if !matches!(&error, ClusterError::Rejected { rejection, .. } if matches!(rejection.code, 409 | 422))
-            {
-                return Err(error.into());
-            }
-            let live = self.busy(|| self.cluster.get(kind, &change.id)).await?;
-            match live {
-                Some(live) if self::version(&live) == Some(&version) => return Err(error.into()),
-                Some(live) if without_status(&live) == without_status(&object) => object = live,
-                _ => return Err(stale(format!("{} was changed by somebody else during the run", change.id))),
-            }
-        }
-        Err(stale(format!("{} was changed by others again and again, {TRIES} times", change.id)))
+    /// Takes out what a human added. Before the apply, whose time makes everything older than it agreed to: killed in between, the
+    /// next plan still sees what is left to do.
+    async fn remove(&self, kind: &KindInfo, change: &mut Change) -> Result<(), ClusterError> {
+        let known = change.resource_version.clone().unwrap_or_default();
+        let operations = on_version(&change.removals, &known);
+        let patched = self
+            .busy(|| self.cluster.patch(kind, &change.id, &operations, &self.environment.manager))
+            .await?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        change.removals.clear();
+        change.resource_version = version(&patched).map(str::to_owned);
+        change.live = Some(patched);
+        Ok(())
     }
 
     /// Tries again, with bounded back-off, what failed only because the server was busy or not there yet.
