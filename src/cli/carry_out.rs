@@ -1,12 +1,10 @@
 //! What `up` and `down` have in common: show the plan, ask, run it, tell what happens, and how it ended.
 
-use std::collections::BTreeSet;
-
 use clap::Args;
 use tokio::sync::{mpsc, watch};
 
 use super::consent::{Consent, Said, consent};
-use super::engine::{Engine, Prepared, RunOptions};
+use super::engine::{Engine, Prepared};
 use super::error::Error;
 use super::exit::Exit;
 use super::output::Output;
@@ -66,10 +64,9 @@ pub(crate) async fn carry_out(
         }
         return Ok(Exit::Done);
     }
-    let agreed: BTreeSet<Guard> = agreement.delete.iter().copied().collect();
     let said = Said {
         yes: agreement.yes,
-        delete: agreed.clone(),
+        delete: agreement.delete.iter().copied().collect(),
         terminal: session.output.terminal && !json,
         width: session.output.width,
         protected_by: chosen
@@ -78,19 +75,12 @@ pub(crate) async fn carry_out(
             .filter(|environment| environment.protected)
             .map(|environment| environment.name.clone()),
     };
-    let agreed = match consent(&plan, down, &said)? {
-        Consent::Given => agreed,
-        Consent::Ask { question, word } => {
-            let answer = session.output.ask(&format!("\n{question}"))?;
-            if answer != word {
-                return Err(Error::refused("not agreed; nothing was done"));
-            }
-            // The stack's name was the answer to all that hurts.
-            plan.changes.iter().filter_map(|change| change.guard).collect()
-        }
-    };
-    let options = RunOptions { no_wait, agreed };
-    let report = follow(session, &plan, engine, prepared, options, json).await?;
+    if let Consent::Ask { question, word } = consent(&plan, down, &said)?
+        && session.output.ask(&format!("\n{question}"))? != word
+    {
+        return Err(Error::refused("not agreed; nothing was done"));
+    }
+    let report = follow(session, &plan, engine, prepared, !no_wait, json).await?;
     let found = match report.outcome {
         Outcome::Done if !down => reachable(engine, chosen).await?,
         _ => Vec::new(),
@@ -118,7 +108,7 @@ async fn follow(
     plan: &Plan,
     engine: &dyn Engine,
     prepared: Prepared,
-    options: RunOptions,
+    wait: bool,
     json: bool,
 ) -> Result<Report, Error> {
     let mut interrupts = (session.interrupts)()
@@ -126,7 +116,7 @@ async fn follow(
     let (stop, interrupt) = watch::channel(false);
     let (sender, mut events) = mpsc::unbounded_channel();
     let mut teller = Teller::new(plan, &session.output, json, session.options.verbose > 0);
-    let mut run = engine.run(prepared, options, sender, interrupt);
+    let mut run = engine.run(prepared, wait, sender, interrupt);
     let report = loop {
         tokio::select! {
             biased;

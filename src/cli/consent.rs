@@ -75,7 +75,7 @@ pub(crate) fn consent(plan: &Plan, down: bool, said: &Said) -> Result<Consent, E
     if !said.terminal {
         let guards: Vec<Guard> = guards.into_iter().collect();
         let delete = if guards.is_empty() { String::new() } else { format!(" --delete {}", words(&guards)) };
-        return Err(hurts(&guarded, &plan.namespace, "nobody can be asked: this is not a terminal")
+        return Err(hurts(&guarded, &plan.namespace, "nobody can be asked here, and nothing was agreed to")
             .hint(format_args!("`{verb} --yes{delete}` goes on without asking")));
     }
     let cluster =

@@ -1,7 +1,6 @@
 //! What the verbs need of the engine. The live one talks to a cluster; tests have their own.
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -11,7 +10,6 @@ use tokio::sync::{mpsc, watch};
 use super::error::Error;
 use crate::apply::{Report, RunEvent};
 use crate::graph::{Graph, Resource};
-use crate::kinds::Guard;
 use crate::observation::ClusterIdentity;
 use crate::plan::Plan;
 use crate::ui::ResourceStatus;
@@ -43,15 +41,6 @@ pub struct Prepared {
     pub inner: Box<dyn Any + Send>,
 }
 
-/// How a run goes.
-#[derive(Clone, Debug, Default)]
-pub struct RunOptions {
-    /// Applied is enough: nothing is waited for beyond what later changes need.
-    pub no_wait: bool,
-    /// Guarded deletions that the user has agreed to.
-    pub agreed: BTreeSet<Guard>,
-}
-
 /// Turns `true` when the run shall begin nothing more and end in order.
 pub type Interrupt = watch::Receiver<bool>;
 
@@ -67,11 +56,11 @@ pub trait Engine: Send + Sync {
     /// Plans the deletion of everything that the stack has. Only reads.
     async fn prepare_down(&self, graph: &Graph) -> Result<Prepared, Error>;
 
-    /// Carries a plan out. What fails inside is told in the report; an error means that it could not begin.
+    /// Carries a plan out. Without `wait` only what a later change needs ready is waited for. What fails inside is told in the report; an error means that it could not begin.
     async fn run(
         &self,
         prepared: Prepared,
-        options: RunOptions,
+        wait: bool,
         events: mpsc::UnboundedSender<RunEvent>,
         interrupt: Interrupt,
     ) -> Result<Report, Error>;

@@ -5,6 +5,7 @@ pub(crate) mod samples;
 mod events;
 mod graph;
 mod plan;
+mod properties;
 mod report;
 mod status;
 
