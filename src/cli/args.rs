@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Color;
-use super::{completions, down, graph, plan, render, status, up};
+use super::{completions, down, graph, image, plan, render, status, up};
 
 /// Plan, apply and watch the stacks of this program on Kubernetes
 #[derive(Debug, Parser)]
@@ -32,6 +32,7 @@ pub(crate) enum Verb {
     Status(status::StatusArgs),
     Graph(graph::GraphArgs),
     Render(render::RenderArgs),
+    Image(image::ImageArgs),
     Completions(completions::CompletionsArgs),
 }
 

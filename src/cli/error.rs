@@ -4,12 +4,16 @@
 use std::fmt;
 use std::io;
 
-use stackctl_state::{LockError, StoreError};
+use stackctl_state::{LockError, Locked, StoreError};
 
 use super::exit::Exit;
+use crate::apply::{RecordError, RunError};
 use crate::cluster::ClusterError;
 use crate::graph::GraphErrors;
+use crate::image::ImageError;
 use crate::ui::terminal::{style, text};
+
+const LOCKED_HINT: &str = "wait for it; the lock of a run that was killed expires by itself";
 
 /// An error on its way to the user.
 #[derive(Debug)]
@@ -146,11 +150,45 @@ impl From<ClusterError> for Error {
 impl From<LockError> for Error {
     fn from(error: LockError) -> Self {
         match error {
-            LockError::Locked(locked) => Self::new(Exit::Locked, "another run is changing this stack")
-                .cause(&locked)
-                .hint("wait for it; the lock of a run that was killed expires by itself"),
+            LockError::Locked(locked) => {
+                Self::new(Exit::Locked, "another run is changing this stack").cause(&locked).hint(LOCKED_HINT)
+            }
             other => Self::failed(&other).sources_of(&other),
         }
+    }
+}
+
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        let exit = match &error {
+            RunError::Refused { .. } => Exit::Refused,
+            RunError::Record(record) if is_locked(record) => Exit::Locked,
+            RunError::Schedule(_) | RunError::Record(_) => Exit::Error,
+        };
+        let converted = Self::new(exit, &error).sources_of(&error);
+        match exit {
+            Exit::Locked => converted.hint(LOCKED_HINT),
+            _ => converted,
+        }
+    }
+}
+
+/// Whether somebody else's lock is what kept a run from beginning.
+fn is_locked(error: &RecordError) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        // `LockError` is transparent: it shows as its source, and leaves itself out of the chain.
+        if error.is::<Locked>() || matches!(error.downcast_ref(), Some(LockError::Locked(_))) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        Self::failed(&error).sources_of(&error)
     }
 }
 
@@ -231,6 +269,19 @@ mod tests {
         "#);
         assert_eq!(Error::from(rejected(403, vec![])).exit, Exit::Refused);
         assert_eq!(Error::from(rejected(422, vec![])).exit, Exit::Error);
+    }
+
+    #[test]
+    fn somebody_elses_lock_has_its_own_exit_code() {
+        let time: jiff::Timestamp = "2026-11-22T20:00:00Z".parse().unwrap();
+        let locked = || Locked { holder: "ci".to_owned(), since: time, expires: time, fencing: 7 };
+        let record = |source: Option<Box<dyn std::error::Error + Send + Sync>>| {
+            RunError::Record(RecordError { message: "the lock is taken".to_owned(), source })
+        };
+        assert_eq!(Error::from(LockError::Locked(locked())).exit, Exit::Locked);
+        assert_eq!(Error::from(record(Some(Box::new(LockError::Locked(locked()))))).exit, Exit::Locked);
+        assert_eq!(Error::from(record(Some(Box::new(locked())))).exit, Exit::Locked);
+        assert_eq!(Error::from(record(None)).exit, Exit::Error);
     }
 
     #[test]

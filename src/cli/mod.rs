@@ -16,6 +16,7 @@ mod environment;
 pub mod error;
 pub mod exit;
 mod graph;
+pub mod image;
 mod nearest;
 mod output;
 mod plan;
@@ -30,6 +31,7 @@ mod up;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -93,6 +95,7 @@ async fn run(mut session: Session<'_>, verb: Verb, program: &str) -> Exit {
         Verb::Status(args) => status::run(&mut session, args).await,
         Verb::Graph(args) => graph::run(&mut session, args).await,
         Verb::Render(args) => render::run(&mut session, args).await,
+        Verb::Image(args) => image(&mut session, args).await,
         Verb::Completions(args) => {
             let command = command(session.definitions, true);
             completions::run(&mut session, &args, command, program)
@@ -102,6 +105,18 @@ async fn run(mut session: Session<'_>, verb: Verb, program: &str) -> Exit {
         session.output.say(&error.render(session.output.width));
         error.exit
     })
+}
+
+async fn image(session: &mut Session<'_>, args: image::ImageArgs) -> Result<Exit, Error> {
+    let output = Mutex::new(&mut session.output);
+    let tell = |progress| {
+        if let Ok(mut output) = output.lock() {
+            output.say(&format!("{progress}\n"));
+        }
+    };
+    let outcome = image::run(args, &tell).await?;
+    session.output.data(&format!("{outcome}\n"))?;
+    Ok(Exit::Done)
 }
 
 fn parse(definitions: &[Definition], arguments: &[OsString]) -> Result<Arguments, clap::Error> {

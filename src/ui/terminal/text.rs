@@ -35,8 +35,9 @@ pub fn value(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
         other => match fingerprint(other) {
-            Some(fingerprint) => format!("(secret {fingerprint})"),
-            None => other.to_string(),
+            Some(fingerprint) => format!("(secret {})", clean(fingerprint)),
+            // JSON leaves some control characters as they are.
+            None => clean(&other.to_string()),
         },
     }
 }
@@ -114,6 +115,7 @@ mod tests {
             (json!("\u{1b}[2J"), "\"\\u001b[2J\""),
             (json!({"a": [1]}), "{\"a\":[1]}"),
             (json!("[x]"), "\"[x]\""),
+            (json!(["\u{9b}2J\u{7f}"]), "[\"\\u{9b}2J\\u{7f}\"]"),
             (json!({"fingerprint": "ab12cd34"}), "(secret ab12cd34)"),
         ] {
             assert_eq!(value(&given), shown);
