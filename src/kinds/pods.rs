@@ -364,12 +364,13 @@ fn node_trouble(pod: &Value, view: &View<'_>) -> Option<Finding> {
                 event.reason,
                 "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" | "FailedCreatePodSandBox"
             )
-            && event.happened_since(view.since)
     })?;
     if started {
         return None;
     }
-    let gravity = if event.count >= ORDINARY_RETRIES { Gravity::Stuck } else { Gravity::Progressing };
+    // The kubelet tries at most every two minutes, so an older event is worth showing, but no proof that it still fails.
+    let stuck = event.count >= ORDINARY_RETRIES && event.happened_since(view.since);
+    let gravity = if stuck { Gravity::Stuck } else { Gravity::Progressing };
     let what = match event.reason {
         "FailedCreatePodSandBox" => format!("the node can't set up the network of pod {}", name(pod)),
         _ => format!("a volume of pod {} can't be mounted", name(pod)),

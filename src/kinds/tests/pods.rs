@@ -210,6 +210,7 @@ fn probes_volumes_and_pulls_are_named() {
         ),
         (&creating, Some(event(&creating, "FailedMount", mount, 1, 5)), "progressing FailedMount"),
         (&creating, Some(event(&creating, "FailedMount", mount, 3, 5)), "stuck FailedMount"),
+        (&creating, Some(event(&creating, "FailedMount", mount, 3, -5)), "progressing FailedMount"),
         (&creating, Some(event(&creating, "FailedAttachVolume", "busy", 3, 5)), "stuck FailedAttachVolume"),
         (
             &creating,
