@@ -258,7 +258,7 @@ async fn the_lock_is_a_lease_that_one_alone_has() {
     let live = connect(namespace.kubeconfig()).await.unwrap();
     let stack = StackId::new(&live.identity().uid, namespace.name(), "live").unwrap();
     let store: Arc<dyn Store> = Arc::new(live.store());
-    let request = |holder: &str| LockRequest { holder: holder.to_owned(), ttl: Duration::from_secs(600) };
+    let request = |holder: &str| LockRequest { holder: holder.to_owned(), ttl: Duration::from_mins(10) };
     let now = Timestamp::now();
 
     let attempts = (0..8).map(|number| {
