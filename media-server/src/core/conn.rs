@@ -126,7 +126,7 @@ impl Conn {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.blocked = true;
-                    return self.out.len() <= MAX_PENDING || self.player.is_some();
+                    return true;
                 }
                 Err(_) => return false,
             }

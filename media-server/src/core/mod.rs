@@ -328,7 +328,10 @@ impl Core {
     fn send(&mut self, conn: &mut Conn) -> Next {
         if conn.player.is_none() {
             if !conn.flush() {
-                return Next::Close("the connection broke or its peer reads nothing".into());
+                return Next::Close("the connection broke".into());
+            }
+            if conn.out.len() > conn::MAX_PENDING {
+                return Next::Close("the client does not read its answers".into());
             }
             if conn.closing && conn.out.is_empty() {
                 return Next::Close("done".into());

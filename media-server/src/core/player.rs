@@ -222,7 +222,8 @@ pub(super) fn pump(conn: &mut Conn, view: &View, scratch: &mut Scratch) -> Pumpe
 
 fn pump_player(conn: &mut Conn, player: &mut Player, view: &View, scratch: &mut Scratch) -> Pumped {
     loop {
-        if !conn.out.is_empty() {
+        // An answer must not stand inside a batch that is written in part.
+        if player.partial.is_none() && !conn.out.is_empty() {
             if !conn.flush() {
                 return Pumped::Closed;
             }
@@ -323,7 +324,9 @@ fn write_rtmp(conn: &mut Conn, player: &Player, view: &View, next: u64, first: &
     slices[0] = IoSlice::new(&first.bytes[player.offset..]);
     let mut total = slices[0].len();
     let mut count = 1;
-    for sequence in next + 1..view.head() {
+    // Answers that came while a batch was written in part go out behind it.
+    let last = if conn.out.is_empty() { view.head() } else { next + 1 };
+    for sequence in next + 1..last {
         let Some(batch) = view.get(sequence) else { break };
         if count == MAX_SLICES || total >= MAX_WRITE || player.private & batch.kinds != 0 {
             break;

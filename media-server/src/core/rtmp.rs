@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::conn::{Conn, Publisher, Role};
+use super::conn::{Conn, MAX_PENDING, Publisher, Role};
 use super::player::{Format, Player};
 use super::{Core, Next, PATIENCE};
 use crate::codec;
 use crate::conf::settings::TimeJitter;
 use crate::flv::{self, Role as TagRole, TagKind};
-use crate::rtmp::session::{Event, Identity, PublishKind, Session};
+use crate::rtmp::session::{Event, Identity, MAX_MEDIA, PublishKind, Session};
 use crate::rtmp::url::Target;
 
 impl Core {
@@ -48,12 +48,25 @@ impl Core {
             }
         }
         match next {
-            Next::Keep if !conn.blocked && !conn.out.is_empty() => self.send(conn),
+            Next::Keep if !conn.out.is_empty() => self.answer(conn),
             next => {
                 // A refusal should reach the client.
                 let _ = conn.flush();
                 next
             }
+        }
+    }
+
+    /// Sends answers; who floods with questions and reads nothing is closed.
+    fn answer(&mut self, conn: &mut Conn) -> Next {
+        if !conn.blocked {
+            return self.send(conn);
+        }
+        // A player's own copy of a large frame may wait there too.
+        let limit = MAX_PENDING + if conn.player.is_some() { MAX_MEDIA } else { 0 };
+        match conn.out.len() > limit {
+            true => Next::Close("the client does not read its answers".into()),
+            false => Next::Keep,
         }
     }
 

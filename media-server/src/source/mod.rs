@@ -193,6 +193,11 @@ impl Source {
         self.head.load(Ordering::Acquire)
     }
 
+    /// Bytes in the ring.
+    pub fn ring_bytes(&self) -> usize {
+        self.lock().ring_bytes
+    }
+
     /// How its vhost wants it kept.
     pub fn policy(&self) -> Policy {
         self.lock().policy
