@@ -289,7 +289,7 @@ fn a_player_that_does_not_read_holds_no_more_than_the_queue_length() {
             let clients = server.running().server.stat.clients();
             let client = clients.into_iter().find(|client| !client.publish).unwrap();
             wait_until("it gets the first frame", || {
-                client.traffic.send.load(std::sync::atomic::Ordering::Relaxed) > 0
+                client.traffic.send.load(std::sync::atomic::Ordering::Relaxed) > 200_000
             });
         }
     }
