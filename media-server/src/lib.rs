@@ -13,6 +13,7 @@
 //!   every player of every core sends those bytes; only a player that joins or jumps gets headers of its own.
 //! * [`core`]: one thread a CPU. It owns its connections and shares nothing with the others but the rings.
 //! * [`http`]: the API, files and probes, on a thread of their own; [`stat`] is what the API tells.
+//! * [`recorder`] is a thread that reads the rings as a player does and writes [`hls`].
 //! * [`server`] is what the threads share, [`cli`] starts them.
 #![allow(
     clippy::cast_possible_truncation,
@@ -29,9 +30,11 @@ pub mod codec;
 pub mod conf;
 pub mod core;
 pub mod flv;
+pub mod hls;
 pub mod http;
 pub mod ids;
 pub mod log;
+pub mod recorder;
 pub mod rtmp;
 pub mod server;
 pub mod source;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::conf::Settings;
+use crate::recorder::Order;
 use crate::source::Sources;
 use crate::stat::Stat;
 
@@ -135,6 +136,8 @@ pub struct Server {
     pub cores: Vec<CoreHandle>,
     /// Where requests that are not for media go.
     pub http: tokio::sync::mpsc::UnboundedSender<Handoff>,
+    /// What is recorded.
+    pub recorder: std::sync::mpsc::Sender<Order>,
     /// Connections on all cores and in the API.
     pub connections: AtomicUsize,
     /// The server is going away: `/readyz` says so.
@@ -152,11 +155,14 @@ impl Server {
         version: Version,
         cores: Vec<CoreHandle>,
         http: tokio::sync::mpsc::UnboundedSender<Handoff>,
+        recorder: std::sync::mpsc::Sender<Order>,
     ) -> Self {
         let server_id = settings.server_id.clone().unwrap_or_else(crate::ids::vid);
         Server {
             stat: Arc::new(Stat::new(server_id)),
-            sources: Sources::new(cores.len()),
+            // The recorder reads the rings too.
+            sources: Sources::new(cores.len() + 1),
+            recorder,
             signature: version.signature(),
             version,
             cores,

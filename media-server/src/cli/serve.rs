@@ -18,6 +18,7 @@ use crate::conf::{self, Settings};
 use crate::core::{self, Core};
 use crate::http;
 use crate::log;
+use crate::recorder::{self, Order};
 use crate::server::{Command, CoreHandle, Server, Service, Version};
 
 /// Set for the process in the background that `daemon on` starts.
@@ -201,6 +202,7 @@ pub struct Running {
     /// What they share.
     pub server: Arc<Server>,
     threads: Vec<JoinHandle<()>>,
+    recorder: JoinHandle<()>,
 }
 
 impl Running {
@@ -227,7 +229,8 @@ impl Running {
             polls.push(poll);
         }
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let server = Arc::new(Server::new(settings, version, handles, sender));
+        let (orders, ordered) = mpsc::channel();
+        let server = Arc::new(Server::new(settings, version, handles, sender, orders));
         let mut listeners = Vec::new();
         for (service, address) in wanted {
             let listener = listen(address).map_err(|error| format!("{address}: {error}"))?;
@@ -255,7 +258,11 @@ impl Running {
                 tracing::error!("the API's thread: {error}");
             }
         })?;
-        Ok(Running { server, threads })
+        let recording = Arc::clone(&server);
+        let recorder = std::thread::Builder::new()
+            .name("recorder".into())
+            .spawn(move || recorder::run(&recording, &ordered))?;
+        Ok(Running { server, threads, recorder })
     }
 
     /// The address of a service, as the system chose it where the port was 0.
@@ -271,6 +278,10 @@ impl Running {
             if thread.join().is_err() {
                 tracing::error!("a core ended by a panic");
             }
+        }
+        // Segments that are open are closed into their lists.
+        if self.server.recorder.send(Order::Quit).is_ok() && self.recorder.join().is_err() {
+            tracing::error!("the recorder ended by a panic");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Directive, Fault};
+use crate::hls::Hls;
 
 /// The vhost that stands for all names that have none of their own.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
@@ -109,8 +110,8 @@ pub struct Vhost {
     pub normal_timeout: Duration,
     /// `http_remux.mount`, where enabled.
     pub http_remux: Option<String>,
-    /// `hls.hls_fragment` in seconds, where HLS is enabled.
-    pub hls_fragment: Option<f64>,
+    /// `hls`, where enabled.
+    pub hls: Option<Hls>,
     /// What is enabled here and not done by this server, by name.
     pub unsupported: Vec<&'static str>,
 }
@@ -223,7 +224,7 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         }
         ingests.push(ingest.arg());
     }
-    let hls = block.get("hls").filter(|hls| hls.on("enabled"));
+    let hls = block.get("hls").map(Hls::read).transpose()?.flatten();
     let remux = block.get("http_remux").filter(|remux| remux.on("enabled"));
     let mount = remux.map(|remux| remux.value("mount").unwrap_or("[vhost]/[app]/[stream].flv").to_owned());
     let jitter = match play.value("time_jitter") {
@@ -249,7 +250,7 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         firstpkt_timeout: Duration::from_millis(number(publish, "firstpkt_timeout", 20_000u64)?),
         normal_timeout: Duration::from_millis(number(publish, "normal_timeout", 5_000u64)?),
         http_remux: mount,
-        hls_fragment: hls.map(|hls| number(hls, "hls_fragment", 10.0)).transpose()?,
+        hls,
         unsupported: unsupported
             .into_iter()
             .filter(|name| block.all(name).any(|inner| inner.on("enabled")))

@@ -1,5 +1,6 @@
 //! What a core does with RTMP's events.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::conn::{Conn, MAX_PENDING, Publisher, Role};
@@ -9,6 +10,7 @@ use crate::codec;
 use crate::conf::settings::TimeJitter;
 use crate::flv::{self, Role as TagRole, TagKind};
 use crate::rtmp::session::{Event, Identity, MAX_MEDIA, PublishKind, Session};
+use crate::recorder::Order;
 use crate::rtmp::url::Target;
 
 impl Core {
@@ -153,8 +155,16 @@ impl Core {
         source.stat.active.store(true, Ordering::Relaxed);
         source.stat.media().publisher.clone_from(&conn.id);
         conn.deadline = Some(self.now + first);
-        conn.publisher =
-            Some(Publisher { source, started: false, realtime: policy.realtime, timeout: normal });
+        let hls = settings.vhost(&target.vhost).and_then(|vhost| vhost.hls.clone());
+        let recorded = hls.is_some();
+        if let Some(hls) = hls {
+            // The recorder holds the source until it has written everything.
+            let from = source.hold(self.server.cores.len());
+            let order = Order::Start { source: Arc::clone(&source), from, hls, publisher: conn.id.clone() };
+            let _ = self.server.recorder.send(order);
+        }
+        let realtime = policy.realtime;
+        conn.publisher = Some(Publisher { source, started: false, realtime, recorded, timeout: normal });
         // Players that were here first look around.
         self.server.wake_all();
         Next::Keep
@@ -196,6 +206,10 @@ impl Core {
         stat.active.store(false, Ordering::Relaxed);
         *stat.media() = crate::stat::Media::default();
         publisher.source.unpublish();
+        if publisher.recorded {
+            let order = Order::Stop { id: stat.id.clone(), at: publisher.source.head() };
+            let _ = self.server.recorder.send(order);
+        }
         tracing::info!(cid = %conn.id, "cleanup when unpublish {}", stat.url());
         self.server.sources.release(&self.server.stat, publisher.source);
         self.server.wake_all();

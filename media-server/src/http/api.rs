@@ -298,7 +298,7 @@ fn vhost_value(
         clients.iter().filter(|client| client.stream.vhost.id == vhost.id).collect();
     let playing: u64 = own.iter().filter(|client| !client.publish).map(|client| sent(client)).sum();
     let mut hls = json!({ "enabled": false });
-    if let Some(fragment) = conf.and_then(|conf| conf.hls_fragment) {
+    if let Some(fragment) = conf.and_then(|conf| Some(conf.hls.as_ref()?.fragment)) {
         hls = json!({ "enabled": true, "fragment": fragment });
     }
     json!({
@@ -338,7 +338,7 @@ fn features() -> Value {
         "build": env!("CARGO_PKG_VERSION"),
         "build2": "",
         "features": {
-            "ssl": true, "hls": false, "hds": false, "callback": false, "api": true, "httpd": true, "dvr": false,
+            "ssl": true, "hls": true, "hds": false, "callback": false, "api": true, "httpd": true, "dvr": false,
             "transcode": false, "ingest": false, "stat": true, "caster": false, "complex_send": true,
             "tcp_nodelay": true, "so_sendbuf": false, "mr": true,
         },

@@ -22,8 +22,9 @@ use crate::conf::settings::{TimeJitter, Vhost};
 use crate::flv::{self, Role, TagKind};
 use crate::stat::StreamStat;
 
-/// The longest batch, but for single messages that are longer.
-pub const MAX_BATCH: usize = 64 << 10;
+/// The longest batch, but for single messages that are longer. What is collected for one is memory that a stream
+/// without players has for nothing, so it is less than the 64 KB that a write could use.
+pub const MAX_BATCH: usize = 16 << 10;
 /// The most bytes that one stream's ring holds; a GOP that is longer is not cached.
 pub const MAX_RING: usize = 32 << 20;
 /// After so many audio messages without video a stream counts as audio only, and its GOP is not kept (SRS).
@@ -191,6 +192,16 @@ impl Source {
     /// The sequence number behind the last batch.
     pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
+    }
+
+    /// Keeps what comes from now on for a reader that is not a player; gives where that starts.
+    pub fn hold(&self, reader: usize) -> u64 {
+        let mut state = self.lock();
+        let head = state.head();
+        if let Some(slot) = state.needed.get_mut(reader) {
+            *slot = (*slot).min(head);
+        }
+        head
     }
 
     /// Bytes in the ring.
