@@ -35,6 +35,7 @@ pub mod http;
 pub mod ids;
 pub mod log;
 pub mod recorder;
+pub mod reload;
 pub mod rtmp;
 pub mod server;
 pub mod source;

@@ -4,6 +4,7 @@
 //! byte cap. When the volume stalls for longer, the cursor is overtaken, the segment is given up, and the next one
 //! is marked as a discontinuity.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -53,12 +54,19 @@ struct Recording {
     on_error: OnError,
     publisher: String,
     end: Option<u64>,
+    /// The sequence headers that came before it began were taken.
+    primed: bool,
 }
 
 /// Records until it is told to quit. Blocks its thread.
 pub fn run(server: &Server, orders: &Receiver<Order>) {
-    let mut recorder =
-        Recorder { server, reader: server.cores.len(), live: HashMap::new(), ended: HashMap::new(), tick: Instant::now() };
+    let mut recorder = Recorder {
+        server,
+        reader: server.cores.len(),
+        live: HashMap::new(),
+        ended: HashMap::new(),
+        tick: Instant::now(),
+    };
     loop {
         let order = match recorder.timeout() {
             Some(timeout) => orders.recv_timeout(timeout),
@@ -107,7 +115,16 @@ impl Recorder<'_> {
                 let files = Some(Files::new(hls, names, listed));
                 let id = stat.id.clone();
                 let view = View { tail: from, ..View::default() };
-                let recording = Recording { source, view, next: from, files, on_error, publisher, end: None };
+                let recording = Recording {
+                    source,
+                    view,
+                    next: from,
+                    files,
+                    on_error,
+                    publisher,
+                    end: None,
+                    primed: false,
+                };
                 self.live.insert(id, recording);
             }
             Order::Stop { id, at } => {
@@ -172,6 +189,11 @@ impl Recording {
     fn read(&mut self, reader: usize, server: &Server, now: Instant) {
         self.source.sync(reader, Some(self.next), &mut self.view, now);
         let end = self.end.unwrap_or(u64::MAX).min(self.view.head());
+        if !std::mem::replace(&mut self.primed, true)
+            && let Some(files) = &mut self.files
+        {
+            files.prime(&self.view.headers);
+        }
         if self.next < self.view.tail && self.next < end {
             tracing::warn!("{}: writing is too slow, a segment is left out", self.source.stat.url());
             self.next = self.view.tail;
@@ -184,16 +206,11 @@ impl Recording {
             for (index, frame) in batch.frames.iter().enumerate() {
                 let Some(files) = &mut self.files else { break };
                 let mut parts = batch.payload(index);
-                let first = parts.next().unwrap_or_default();
-                let whole;
-                let payload = match first.len() == frame.length as usize {
-                    true => first,
-                    false => {
-                        whole = batch.payload(index).flatten().copied().collect::<Vec<u8>>();
-                        &whole
-                    }
-                };
-                let result = files.push(frame.kind, frame.timestamp, payload, now);
+                let mut payload = Cow::Borrowed(parts.next().unwrap_or_default());
+                for part in parts {
+                    payload.to_mut().extend_from_slice(part);
+                }
+                let result = files.push(frame.kind, frame.timestamp, &payload, now);
                 report(&self.source, &result);
                 if result.is_err() {
                     self.failed(server);

@@ -1,6 +1,7 @@
 //! What all threads of a server share: settings, sources, statistics and the way to reach each core.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ impl Version {
 }
 
 /// What a listener is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     /// RTMP.
     Rtmp,
@@ -59,6 +60,12 @@ pub enum Command {
     Accept(TcpStream, SocketAddr, Service),
     /// Close the connection at that place if it still has that id.
     Kick(usize, String),
+    /// Listen there too; the address is the one of the configuration.
+    Listen(TcpListener, Service, SocketAddr),
+    /// Listen there no more.
+    Unlisten(Service, SocketAddr),
+    /// The configuration has changed.
+    Reloaded,
     /// Stop listening.
     StopListening,
     /// Close everything and end.
@@ -120,6 +127,17 @@ pub struct Handoff {
     pub head: Vec<u8>,
 }
 
+/// How reloads went.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Reloads {
+    /// How many were done.
+    pub succeeded: u64,
+    /// How many were refused.
+    pub failed: u64,
+    /// Why the last one was refused; none when it was done.
+    pub error: Option<String>,
+}
+
 /// A server.
 #[derive(Debug)]
 pub struct Server {
@@ -144,6 +162,9 @@ pub struct Server {
     pub draining: AtomicBool,
     /// When it started.
     pub started: Instant,
+    /// The file of the configuration.
+    pub path: Option<PathBuf>,
+    reloads: Mutex<Reloads>,
     /// The addresses that it really listens at.
     pub addresses: Mutex<Vec<(Service, SocketAddr)>>,
 }
@@ -171,6 +192,8 @@ impl Server {
             connections: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            path: None,
+            reloads: Mutex::default(),
             addresses: Mutex::default(),
         }
     }
@@ -183,6 +206,21 @@ impl Server {
     /// Replaces the configuration.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Keeps how a reload went.
+    pub fn note_reload(&self, error: Option<String>) {
+        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        match &error {
+            None => reloads.succeeded += 1,
+            Some(_) => reloads.failed += 1,
+        }
+        reloads.error = error;
+    }
+
+    /// How reloads went.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes all cores look around.

@@ -1,4 +1,5 @@
 //! HLS of a stream that real ffmpeg publishes, read by real ffmpeg: from this server and from nginx.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
 
 mod common;
 
@@ -36,7 +37,9 @@ fn ffmpeg_reads_the_playlist_through_its_context() {
     let (codecs, _) = probe(&playlist.display().to_string());
     assert_eq!(codecs, ["aac", "h264"]);
     drop(publisher);
-    wait_until("the last segment is closed", || list(&dir.path().join("live")).iter().all(|n| !n.ends_with(".tmp")));
+    wait_until("the last segment is closed", || {
+        list(&dir.path().join("live")).iter().all(|n| !n.ends_with(".tmp"))
+    });
     for name in list(&dir.path().join("live")).iter().filter(|name| name.ends_with(".ts")) {
         let output = play(&dir.path().join("live").join(name).display().to_string(), "20");
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -61,7 +64,8 @@ fn the_server_gives_a_master_playlist_first() {
     let (head, body) = request(address, "GET", "/live/livestream.m3u8", &[]);
     assert!(head.contains("Content-Type: application/vnd.apple.mpegurl"), "{head}");
     let context = body.trim().rsplit_once("hls_ctx=").unwrap().1;
-    let expected = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n/live/livestream.m3u8?hls_ctx=";
+    let expected =
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n/live/livestream.m3u8?hls_ctx=";
     assert_eq!(body.trim_end().trim_end_matches(context), expected);
     let (_, body) = request(address, "GET", &format!("/live/livestream.m3u8?hls_ctx={context}"), &[]);
     assert_eq!(body, "#EXTM3U\n");
@@ -74,7 +78,9 @@ fn segments_leave_the_disk_and_everything_is_disposed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().display();
     let server = TestServer::start(
-        &format!("hls {{ enabled on; hls_fragment 0.5; hls_window 1; hls_dispose 1; hls_wait_keyframe off; hls_path {path}; }}"),
+        &format!(
+            "hls {{ enabled on; hls_fragment 0.5; hls_window 1; hls_dispose 1; hls_wait_keyframe off; hls_path {path}; }}"
+        ),
         "",
     );
     let publisher = publish(&media(), &server.rtmp("live/livestream"));
@@ -113,8 +119,7 @@ fn nginx_serves_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let html = dir.path().join("html");
     let path = html.display();
-    let server =
-        TestServer::start(&format!("hls {{ enabled on; hls_fragment 1; hls_path {path}; }}"), "");
+    let server = TestServer::start(&format!("hls {{ enabled on; hls_fragment 1; hls_path {path}; }}"), "");
     // The port is free now and taken by nginx in a moment.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let conf = dir.path().join("nginx.conf");

@@ -1,6 +1,6 @@
 //! Runs the server: listeners, cores, the API's thread, signals and the two ways to quit.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode, Stdio};
 use std::sync::Arc;
@@ -14,15 +14,18 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::{Failure, container, say};
-use crate::conf::{self, Settings};
+use crate::conf::Settings;
 use crate::core::{self, Core};
 use crate::http;
 use crate::log;
 use crate::recorder::{self, Order};
+use crate::reload;
 use crate::server::{Command, CoreHandle, Server, Service, Version};
 
 /// Set for the process in the background that `daemon on` starts.
 const DAEMON: &str = "SRS_DAEMON_CHILD";
+/// Changes of the configuration's file within this time are one.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// The server on this thread, until a signal ends it.
 pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<ExitCode, Failure> {
@@ -45,6 +48,7 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
     let _guard = log::start(to_file.then_some(settings.log_file.as_path()), &settings.log_level)?;
     let pid_file = PidFile::write(&settings.pid);
     let (sender, signals) = mpsc::channel();
+    let watching = sender.clone();
     let mut source = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in source.forever() {
@@ -60,8 +64,13 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
         std::process::id(),
         path.display()
     );
-    let running = Running::start(settings, version)?;
-    let code = wait(&running, path, &signals);
+    let docker = settings.root.not_off("auto_reload_for_docker");
+    if settings.root.on("inotify_auto_reload") || contained && docker {
+        // The same as a signal: the file is read by one thread only.
+        reload::watch(path, QUIET, watching, || SIGHUP)?;
+    }
+    let running = Running::start_from(settings, version, Some(path.to_owned()))?;
+    let code = wait(&running, &signals);
     running.stop();
     drop(pid_file);
     Ok(code)
@@ -115,11 +124,14 @@ impl Drop for PidFile {
 }
 
 /// Waits for signals until one means the end.
-fn wait(running: &Running, path: &Path, signals: &Receiver<i32>) -> ExitCode {
+fn wait(running: &Running, signals: &Receiver<i32>) -> ExitCode {
     let server = &running.server;
     while let Ok(signal) = signals.recv() {
         match signal {
-            SIGHUP => reload(server, path),
+            SIGHUP => {
+                // The result is in the log and the API.
+                let _ = reload::reload(server, server.path.as_deref());
+            }
             SIGUSR1 => tracing::info!("the log file stays open: rotation needs no signal here"),
             SIGQUIT => {
                 tracing::info!("sig={signal}, user start gracefully quit");
@@ -136,17 +148,6 @@ fn wait(running: &Running, path: &Path, signals: &Receiver<i32>) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-/// A file that is not good keeps the configuration of now.
-fn reload(server: &Server, path: &Path) {
-    match conf::load(path) {
-        Ok(settings) => {
-            server.set_settings(settings);
-            tracing::info!("reload config success.");
-        }
-        Err(error) => tracing::error!("reload config failed, the old one stays: {error}"),
-    }
 }
 
 /// Quits when the clients have gone: `grace_start_wait`, no new clients, wait for the old ones, `grace_final_wait`.
@@ -208,10 +209,16 @@ pub struct Running {
 impl Running {
     /// Listens and starts the threads: a core for each CPU that the process may use, one for the API.
     pub fn start(settings: Settings, version: Version) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut wanted: Vec<(Service, SocketAddr)> =
-            settings.listen.iter().map(|address| (Service::Rtmp, *address)).collect();
-        wanted.extend(settings.http_api.as_ref().map(|api| (Service::Api, api.listen)));
-        wanted.extend(settings.http_server.as_ref().map(|http| (Service::Http, http.listen)));
+        Self::start_from(settings, version, None)
+    }
+
+    /// The same, from a file that can be read again.
+    pub fn start_from(
+        settings: Settings,
+        version: Version,
+        path: Option<PathBuf>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let wanted = reload::addresses(&settings);
         for vhost in &settings.vhosts {
             for name in &vhost.unsupported {
                 tracing::warn!(
@@ -230,24 +237,22 @@ impl Running {
         }
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::channel();
-        let server = Arc::new(Server::new(settings, version, handles, sender, orders));
+        let mut server = Server::new(settings, version, handles, sender, orders);
+        server.path = path;
+        let server = Arc::new(server);
         let mut listeners = Vec::new();
         for (service, address) in wanted {
-            let listener = listen(address).map_err(|error| format!("{address}: {error}"))?;
-            let address = listener.local_addr()?;
-            tracing::info!("{service:?} listens at {address}");
-            server
-                .addresses
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .push((service, address));
-            listeners.push((listener, service));
+            let listener = reload::listen(address).map_err(|error| format!("{address}: {error}"))?;
+            let real = listener.local_addr()?;
+            tracing::info!("{service:?} listens at {real}");
+            server.addresses.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((service, real));
+            listeners.push((listener, service, address));
         }
         let mut threads = Vec::new();
         for (index, poll) in polls.into_iter().enumerate() {
             let mut core = Core::new(index, Arc::clone(&server), poll);
-            for (listener, service) in listeners.drain(..) {
-                core.listen(listener, service)?;
+            for (listener, service, address) in listeners.drain(..) {
+                core.listen(listener, service, address)?;
             }
             let thread = std::thread::Builder::new().name(format!("core-{index}"));
             threads.push(thread.spawn(move || core.run())?);
@@ -284,13 +289,4 @@ impl Running {
             tracing::error!("the recorder ended by a panic");
         }
     }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    Ok(socket.into())
 }

@@ -45,8 +45,6 @@ pub(super) struct Publisher {
     pub(super) started: bool,
     /// Each read is flushed to the players.
     pub(super) realtime: bool,
-    /// It is recorded.
-    pub(super) recorded: bool,
     /// `publish.normal_timeout`.
     pub(super) timeout: std::time::Duration,
 }

@@ -70,7 +70,7 @@ pub struct Core {
     index: usize,
     server: Arc<Server>,
     poll: Poll,
-    listeners: Vec<Option<(TcpListener, Service)>>,
+    listeners: Vec<Option<(TcpListener, Service, SocketAddr)>>,
     conns: Vec<Option<Box<Conn>>>,
     free: Vec<usize>,
     /// Closed in this round: their places are used again in the next, when no event can mean them any more.
@@ -115,12 +115,20 @@ impl Core {
         }
     }
 
-    /// Accepts from a listener.
-    pub fn listen(&mut self, listener: std::net::TcpListener, service: Service) -> io::Result<()> {
+    /// Accepts from a listener; `address` is its name in the configuration.
+    pub fn listen(
+        &mut self,
+        listener: std::net::TcpListener,
+        service: Service,
+        address: SocketAddr,
+    ) -> io::Result<()> {
         let mut listener = TcpListener::from_std(listener);
-        let token = Token(LISTENERS + self.listeners.len());
-        self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
-        self.listeners.push(Some((listener, service)));
+        let place = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.listeners.push(None);
+            self.listeners.len() - 1
+        });
+        self.poll.registry().register(&mut listener, Token(LISTENERS + place), Interest::READABLE)?;
+        self.listeners[place] = Some((listener, service, address));
         Ok(())
     }
 
@@ -189,18 +197,35 @@ impl Core {
                     self.end(index, "kicked by the API");
                 }
             }
-            Command::StopListening => {
-                for (mut listener, _) in self.listeners.iter_mut().filter_map(Option::take) {
-                    let _ = self.poll.registry().deregister(&mut listener);
+            Command::Listen(listener, service, address) => {
+                if let Err(error) = self.listen(listener, service, address) {
+                    tracing::error!("{address}: {error}");
                 }
             }
+            Command::Unlisten(service, address) => self.unlisten(|place| *place == (service, address)),
+            Command::Reloaded => {
+                for wheel in self.wheels.iter_mut().flatten() {
+                    wheel.policy = wheel.source.policy();
+                }
+            }
+            Command::StopListening => self.unlisten(|_| true),
             Command::Quit => self.quit = true,
+        }
+    }
+
+    fn unlisten(&mut self, which: impl Fn(&(Service, SocketAddr)) -> bool) {
+        for place in &mut self.listeners {
+            if place.as_ref().is_some_and(|(_, service, address)| which(&(*service, *address)))
+                && let Some((mut listener, ..)) = place.take()
+            {
+                let _ = self.poll.registry().deregister(&mut listener);
+            }
         }
     }
 
     fn accept(&mut self, listener: usize) {
         loop {
-            let Some(Some((socket, service))) = self.listeners.get(listener) else { return };
+            let Some(Some((socket, service, _))) = self.listeners.get(listener) else { return };
             let service = *service;
             match socket.accept() {
                 Ok((stream, peer)) => {

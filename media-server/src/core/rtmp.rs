@@ -9,8 +9,8 @@ use super::{Core, Next, PATIENCE};
 use crate::codec;
 use crate::conf::settings::TimeJitter;
 use crate::flv::{self, Role as TagRole, TagKind};
-use crate::rtmp::session::{Event, Identity, MAX_MEDIA, PublishKind, Session};
 use crate::recorder::Order;
+use crate::rtmp::session::{Event, Identity, MAX_MEDIA, PublishKind, Session};
 use crate::rtmp::url::Target;
 
 impl Core {
@@ -156,7 +156,6 @@ impl Core {
         source.stat.media().publisher.clone_from(&conn.id);
         conn.deadline = Some(self.now + first);
         let hls = settings.vhost(&target.vhost).and_then(|vhost| vhost.hls.clone());
-        let recorded = hls.is_some();
         if let Some(hls) = hls {
             // The recorder holds the source until it has written everything.
             let from = source.hold(self.server.cores.len());
@@ -164,7 +163,7 @@ impl Core {
             let _ = self.server.recorder.send(order);
         }
         let realtime = policy.realtime;
-        conn.publisher = Some(Publisher { source, started: false, realtime, recorded, timeout: normal });
+        conn.publisher = Some(Publisher { source, started: false, realtime, timeout: normal });
         // Players that were here first look around.
         self.server.wake_all();
         Next::Keep
@@ -206,10 +205,9 @@ impl Core {
         stat.active.store(false, Ordering::Relaxed);
         *stat.media() = crate::stat::Media::default();
         publisher.source.unpublish();
-        if publisher.recorded {
-            let order = Order::Stop { id: stat.id.clone(), at: publisher.source.head() };
-            let _ = self.server.recorder.send(order);
-        }
+        // The recorder knows whether it has such a stream; a reload may have changed that.
+        let order = Order::Stop { id: stat.id.clone(), at: publisher.source.head() };
+        let _ = self.server.recorder.send(order);
         tracing::info!(cid = %conn.id, "cleanup when unpublish {}", stat.url());
         self.server.sources.release(&self.server.stat, publisher.source);
         self.server.wake_all();

@@ -121,7 +121,8 @@ impl Wheel {
             self.sync(core, now);
             self.end_turn();
             self.swept.0 = now;
-            return vec![0];
+            // More than the first are in use where the stream was not realtime before a reload.
+            return (0..SLOTS).filter(|slot| !self.slots[*slot].is_empty()).collect();
         }
         let position = now.duration_since(since).as_nanos() / self.slot_length().as_nanos().max(1);
         let passed = (position - self.turned.min(position)).min(SLOTS as u128);

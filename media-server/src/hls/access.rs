@@ -57,7 +57,10 @@ impl Config {
         }
         let mut rest = payload.get(5..)?;
         while !rest.is_empty() {
-            let length = rest.get(..*length_size)?.iter().fold(0usize, |length, byte| length << 8 | usize::from(*byte));
+            let length = rest
+                .get(..*length_size)?
+                .iter()
+                .fold(0usize, |length, byte| length << 8 | usize::from(*byte));
             let nal = rest.get(*length_size..length_size.checked_add(length)?)?;
             // Delimiters and parameter sets stand before already.
             if nal.first().is_some_and(|first| !matches!(first & 0x1f, 7..=9)) {
@@ -135,8 +138,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: [u8; 19] =
-        [0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 66, 1, 0, 1, 0x68];
+    const HEADER: [u8; 19] = [0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 66, 1, 0, 1, 0x68];
 
     #[test]
     fn keyframes_get_their_parameter_sets() {

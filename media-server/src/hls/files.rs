@@ -10,6 +10,7 @@ use super::playlist::{self, Segment};
 use super::segmenter::{Finished, Segmenter};
 use super::{Hls, Names};
 use crate::flv::TagKind;
+use crate::source::Headers;
 
 /// What is written of an open segment at a time.
 const CHUNK: usize = 256 << 10;
@@ -55,8 +56,24 @@ impl Files {
         }
     }
 
+    /// Takes the sequence headers of a stream that began before.
+    pub fn prime(&mut self, headers: &Headers) {
+        for (kind, payload) in [(TagKind::Audio, &headers.audio), (TagKind::Video, &headers.video)] {
+            if let Some(payload) = payload {
+                // Nothing is open yet that could end.
+                self.segmenter.push(kind, 0, payload);
+            }
+        }
+    }
+
     /// Takes a message; gives the segment that it finished.
-    pub fn push(&mut self, kind: TagKind, timestamp: i64, payload: &[u8], now: Instant) -> io::Result<Option<Segment>> {
+    pub fn push(
+        &mut self,
+        kind: TagKind,
+        timestamp: i64,
+        payload: &[u8],
+        now: Instant,
+    ) -> io::Result<Option<Segment>> {
         let finished = self.segmenter.push(kind, timestamp, payload);
         match finished {
             Some(finished) => self.finish_segment(finished, now),
@@ -97,8 +114,8 @@ impl Files {
         Ok(())
     }
 
-    fn finish_segment(&mut self, finished: Finished, now: Instant) -> io::Result<Option<Segment>> {
-        self.waiting.extend_from_slice(&finished.bytes);
+    fn finish_segment(&mut self, mut finished: Finished, now: Instant) -> io::Result<Option<Segment>> {
+        self.waiting.append(&mut finished.bytes);
         if finished.unusable {
             self.give_up();
             return Ok(None);
@@ -118,7 +135,11 @@ impl Files {
         self.listed.sequence += 1;
         self.listed.segments.push_back(segment.clone());
         let gone = playlist::shrink(&mut self.listed.segments, self.conf.window);
-        write_whole(&self.m3u8, "temp", playlist::text(&self.listed.segments, self.conf.target()).as_bytes())?;
+        write_whole(
+            &self.m3u8,
+            "temp",
+            playlist::text(&self.listed.segments, self.conf.target()).as_bytes(),
+        )?;
         // A player may still be at what has just left the list.
         let later = now + Duration::from_secs_f64(self.conf.window);
         self.listed.expired.extend(gone.into_iter().map(|segment| (later, segment.file)));

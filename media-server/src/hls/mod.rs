@@ -67,7 +67,8 @@ impl Hls {
             Some("disconnect") => OnError::Disconnect,
             Some(other) => {
                 let line = block.get("hls_on_error").map_or(block.line, |directive| directive.line);
-                let message = format!("hls_on_error is {other:?}: continue, ignore or disconnect is expected");
+                let message =
+                    format!("hls_on_error is {other:?}: continue, ignore or disconnect is expected");
                 return Err(Fault::new(line, message));
             }
         };

@@ -12,6 +12,7 @@ pub(super) mod code {
     pub(crate) const VHOST_NOT_FOUND: u32 = 2014;
     pub(crate) const STREAM_NOT_FOUND: u32 = 2048;
     pub(crate) const CLIENT_NOT_FOUND: u32 = 2049;
+    pub(crate) const CONFIG_INVALID: u32 = 1023;
     pub(crate) const RAW_DISABLED: u32 = 1061;
     pub(crate) const RAW_PARAMETER: u32 = 1062;
 }

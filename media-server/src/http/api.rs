@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::answer::{self, code};
 use super::process::{self, Usage};
 use crate::conf::settings::Vhost;
+use crate::reload;
 use crate::server::Server;
 use crate::stat::{ClientStat, StreamStat, VhostStat};
 
@@ -233,6 +234,12 @@ impl Api {
                     },
                 },
             }),
+            Some("reload") if api.raw_api && api.allow_reload => {
+                match reload::reload(&self.server, self.server.path.as_deref()) {
+                    Ok(()) => json!({ "code": 0 }),
+                    Err(error) => json!({ "code": code::CONFIG_INVALID, "data": error.to_string() }),
+                }
+            }
             _ if !api.raw_api => answer::error(code::RAW_DISABLED),
             _ => answer::error(code::RAW_PARAMETER),
         }

@@ -32,7 +32,7 @@ async fn file(State(server): State<Arc<Server>>, request: Request<axum::body::Bo
         return response;
     }
     let path = request.uri().path().to_owned();
-    if path.ends_with(".m3u8")
+    if content_type(&path) == Some(M3U8)
         && let Some(master) = master(&server, &request)
     {
         let mut response = Response::new(axum::body::Body::from(master));

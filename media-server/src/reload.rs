@@ -1,0 +1,192 @@
+//! Reading the configuration again while streams go on.
+//!
+//! A file that is not good, or names a port that can't be had, changes nothing: the old configuration stays and the
+//! reason is kept for the log and the API. What did not change is not touched.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use rustix::fs::inotify;
+
+use crate::conf::{self, Settings};
+use crate::recorder::Order;
+use crate::server::{Command, Server, Service};
+use crate::source::Policy;
+
+/// Why nothing was reloaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is not good.
+    #[error(transparent)]
+    Conf(#[from] conf::Error),
+    /// A new address can't be listened at.
+    #[error("{address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The server was not started from a file.
+    #[error("this server has no configuration file")]
+    NoFile,
+}
+
+/// What a configuration listens at.
+pub fn addresses(settings: &Settings) -> BTreeSet<(Service, SocketAddr)> {
+    let mut wanted: BTreeSet<_> = settings.listen.iter().map(|address| (Service::Rtmp, *address)).collect();
+    wanted.extend(settings.http_api.as_ref().map(|api| (Service::Api, api.listen)));
+    wanted.extend(settings.http_server.as_ref().map(|http| (Service::Http, http.listen)));
+    wanted
+}
+
+/// Listens for one service.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+/// Reads the file again and does what changed.
+pub fn reload(server: &Server, path: Option<&Path>) -> Result<(), Error> {
+    let result =
+        path.ok_or(Error::NoFile).and_then(|path| Ok(conf::load(path)?)).and_then(|new| apply(server, new));
+    match &result {
+        Ok(()) => tracing::info!("reload config success."),
+        Err(error) => tracing::error!("reload config failed, the old one stays: {error}"),
+    }
+    server.note_reload(result.as_ref().err().map(ToString::to_string));
+    result
+}
+
+fn apply(server: &Server, new: Settings) -> Result<(), Error> {
+    let old = server.settings();
+    let (before, after) = (addresses(&old), addresses(&new));
+    // All new listeners first: when one can't be had, nothing has changed.
+    let mut opened = Vec::new();
+    for (service, address) in after.difference(&before) {
+        let listener = listen(*address).map_err(|source| Error::Listen { address: *address, source })?;
+        opened.push((listener, *service, *address));
+    }
+    for (listener, service, address) in opened {
+        server.cores[0].send(Command::Listen(listener, service, address));
+    }
+    for (service, address) in before.difference(&after) {
+        server.cores[0].send(Command::Unlisten(*service, *address));
+    }
+    say_switch("http_api", old.http_api.is_some(), new.http_api.is_some(), old.http_api != new.http_api);
+    say_switch(
+        "http stream",
+        old.http_server.is_some(),
+        new.http_server.is_some(),
+        old.http_server != new.http_server,
+    );
+    server.set_settings(new);
+    let new = server.settings();
+    for vhost in &old.vhosts {
+        match new.vhosts.iter().find(|other| other.name == vhost.name) {
+            None => tracing::info!("vhost {} removed, reload its streams.", vhost.name),
+            Some(other) if other != vhost => {
+                tracing::info!("vhost {} maybe modified, reload its detail.", vhost.name);
+                if other.hls != vhost.hls {
+                    tracing::info!("vhost {} reload hls success.", vhost.name);
+                }
+                if other.http_remux != vhost.http_remux {
+                    tracing::info!("vhost {} reload http_remux success.", vhost.name);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    for source in server.sources.all() {
+        let name = &source.stat.vhost.name;
+        let Some(vhost) = new.vhosts.iter().find(|vhost| vhost.name == *name && vhost.enabled) else {
+            let clients =
+                server.stat.clients().into_iter().filter(|client| client.stream.id == source.stat.id);
+            for client in clients {
+                server.kick(&client.id);
+            }
+            continue;
+        };
+        let before = old.vhosts.iter().find(|vhost| vhost.name == *name).and_then(|vhost| vhost.hls.as_ref());
+        if source.is_live() && before != vhost.hls.as_ref() {
+            // One recording ends where the other begins.
+            let at = source.hold(server.cores.len());
+            let _ = server.recorder.send(Order::Stop { id: source.stat.id.clone(), at });
+            if let Some(hls) = vhost.hls.clone() {
+                let publisher = source.stat.media().publisher.clone();
+                let order = Order::Start { source: Arc::clone(&source), from: at, hls, publisher };
+                let _ = server.recorder.send(order);
+            }
+        }
+        source.set_policy(Policy::of(vhost));
+        server.sources.release(&server.stat, source);
+    }
+    server.broadcast(|| Command::Reloaded);
+    Ok(())
+}
+
+fn say_switch(what: &str, before: bool, after: bool, changed: bool) {
+    let mut text = format!("reload {what} ");
+    let word = |on| if on { "on" } else { "off" };
+    // Writing to a String can't fail.
+    let _ = match (before == after, changed) {
+        (false, _) => write!(text, "{}=>{} success.", word(before), word(after)),
+        (true, true) => write!(text, "success."),
+        (true, false) => write!(text, "success, nothing changed."),
+    };
+    tracing::info!("{text}");
+}
+
+/// Tells `changed` when the file may have changed: it, or Kubernetes' `..data` beside it, was written or renamed.
+/// Several events within `quiet` are one.
+pub fn watch<T: Send + 'static>(
+    path: &Path,
+    quiet: Duration,
+    changed: Sender<T>,
+    message: impl Fn() -> T + Send + 'static,
+) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder: PathBuf = folder.unwrap_or(Path::new(".")).to_owned();
+    let name = path.file_name().unwrap_or_default().to_owned();
+    let watcher = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+    let flags = inotify::WatchFlags::MODIFY
+        | inotify::WatchFlags::CREATE
+        | inotify::WatchFlags::MOVED_TO
+        | inotify::WatchFlags::CLOSE_WRITE;
+    inotify::add_watch(&watcher, &folder, flags)?;
+    std::thread::Builder::new().name("conf-watch".into()).spawn(move || {
+        use std::os::unix::ffi::OsStrExt as _;
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&watcher, &mut buffer);
+        loop {
+            let ours = match events.next() {
+                Ok(event) => event.file_name().is_some_and(|file| {
+                    let file = file.to_bytes();
+                    file == name.as_bytes() || file == b"..data"
+                }),
+                Err(rustix::io::Errno::INTR) => false,
+                Err(error) => {
+                    tracing::error!("{} is not watched any more: {error}", folder.display());
+                    return;
+                }
+            };
+            if ours {
+                // Editors write a file in several steps; what comes meanwhile finds the same result.
+                std::thread::sleep(quiet);
+                if changed.send(message()).is_err() {
+                    return;
+                }
+            }
+        }
+    })?;
+    Ok(())
+}
