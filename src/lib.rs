@@ -11,4 +11,4 @@ pub mod observation;
 pub mod plan;
 pub mod ui;
 
-pub use cli::main_with;
+pub use cli::main;

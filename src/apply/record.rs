@@ -2,20 +2,30 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
+use stackctl_state::Locked;
 
 use super::Report;
 use crate::graph::ObjectId;
 use crate::plan::Change;
 
-/// The state could not be written.
+/// The books can't be kept.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct RecordError {
-    /// What could not be written, where and why.
-    pub message: String,
-    /// What went wrong underneath.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+pub enum RecordError {
+    /// Another run is changing the stack.
+    #[error(transparent)]
+    Locked(#[from] Locked),
+    /// Another run has changed the stack since the plan.
+    #[error("{0}")]
+    Stale(String),
+    /// The state could not be read or written.
+    #[error("{message}")]
+    Failed {
+        /// What could not be written, where and why.
+        message: String,
+        /// What went wrong underneath.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
 }
 
 /// Keeps the books of a run: the lock, the inventory. A run tells it what it is about to do and what it has done; it writes when it

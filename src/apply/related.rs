@@ -25,36 +25,62 @@ enum Wanted {
     DefaultStorageClass,
 }
 
+/// The label by which an EndpointSlice names its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// The kind that is meant, and the namespace to look in.
+fn place(related: &Related, namespace: Option<&str>) -> (KindInfo, Option<String>) {
+    let (group, version, kind, plural) = match related {
+        Related::Pods { .. } => ("", "v1", "Pod", "pods"),
+        Related::ReplicaSets { .. } => ("apps", "v1", "ReplicaSet", "replicasets"),
+        Related::EndpointSlices { .. } => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+        Related::Events => ("", "v1", "Event", "events"),
+        Related::StorageClass { .. } => ("storage.k8s.io", "v1", "StorageClass", "storageclasses"),
+    };
+    let scope = if kind == "StorageClass" { Scope::Cluster } else { Scope::Namespaced };
+    // Events about objects without a namespace are in `default`.
+    let namespace = (scope == Scope::Namespaced).then(|| namespace.unwrap_or("default").to_owned());
+    (
+        KindInfo { gvk: Gvk::new(group, version, kind), plural: plural.to_owned(), scope, verbs: Vec::new() },
+        namespace,
+    )
+}
+
+/// What to list to see `related` of `object` once, without a watch. Events: those about the object itself.
+pub(crate) fn selection(related: &Related, object: &Value) -> (KindInfo, Selection) {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let (info, namespace) = place(related, text("/metadata/namespace"));
+    let mut selection = Selection { namespace, ..Selection::default() };
+    match related {
+        Related::Pods { selector } | Related::ReplicaSets { selector } => {
+            selection.labels = Some(selector.clone())
+        }
+        Related::EndpointSlices { service } => selection.labels = Some(format!("{SERVICE_NAME}={service}")),
+        Related::Events => {
+            selection.fields = text("/metadata/uid").map(|uid| format!("involvedObject.uid={uid}"))
+        }
+        Related::StorageClass { name } => {
+            selection.fields = name.as_ref().map(|name| format!("metadata.name={name}"))
+        }
+    }
+    (info, selection)
+}
+
 impl Subscription {
     /// Opens the watch for `related` of an object in `namespace`. It is one for the whole namespace, whatever the selector: a thousand
     /// waits for Pods cost one watch.
     pub(crate) fn open(related: &Related, namespace: Option<&str>, watches: &mut Watches) -> Self {
-        let (group, version, kind, plural, wanted) = match related {
-            Related::Pods { selector } => {
-                ("", "v1", "Pod", "pods", Wanted::Labelled(LabelSelector::parse(selector)))
-            }
-            Related::ReplicaSets { selector } => {
-                ("apps", "v1", "ReplicaSet", "replicasets", Wanted::Labelled(LabelSelector::parse(selector)))
+        let wanted = match related {
+            Related::Pods { selector } | Related::ReplicaSets { selector } => {
+                Wanted::Labelled(LabelSelector::parse(selector))
             }
             Related::EndpointSlices { service } => {
-                let selector = LabelSelector::parse(&format!("kubernetes.io/service-name={service}"));
-                ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", Wanted::Labelled(selector))
+                Wanted::Labelled(LabelSelector::parse(&format!("{SERVICE_NAME}={service}")))
             }
-            Related::Events => ("", "v1", "Event", "events", Wanted::About),
-            Related::StorageClass { name } => {
-                let wanted = name.clone().map_or(Wanted::DefaultStorageClass, Wanted::Named);
-                ("storage.k8s.io", "v1", "StorageClass", "storageclasses", wanted)
-            }
+            Related::Events => Wanted::About,
+            Related::StorageClass { name } => name.clone().map_or(Wanted::DefaultStorageClass, Wanted::Named),
         };
-        let namespaced = kind != "StorageClass";
-        let info = KindInfo {
-            gvk: Gvk::new(group, version, kind),
-            plural: plural.to_owned(),
-            scope: if namespaced { Scope::Namespaced } else { Scope::Cluster },
-            verbs: Vec::new(),
-        };
-        // Events about objects without a namespace are in `default`.
-        let namespace = namespaced.then(|| namespace.unwrap_or("default").to_owned());
+        let (info, namespace) = place(related, namespace);
         let selection = Selection { namespace, ..Selection::default() };
         Self { key: watches.open(&info, selection, false), wanted }
     }

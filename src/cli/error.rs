@@ -4,10 +4,10 @@
 use std::fmt;
 use std::io;
 
-use stackctl_state::{LockError, Locked, StoreError};
+use stackctl_state::{LockError, StoreError};
 
 use super::exit::Exit;
-use crate::apply::{RecordError, RunError};
+use crate::apply::{PrepareError, RecordError, RunError};
 use crate::cluster::ClusterError;
 use crate::graph::GraphErrors;
 use crate::image::ImageError;
@@ -160,30 +160,25 @@ impl From<LockError> for Error {
 
 impl From<RunError> for Error {
     fn from(error: RunError) -> Self {
-        let exit = match &error {
-            RunError::Refused { .. } => Exit::Refused,
-            RunError::Record(record) if is_locked(record) => Exit::Locked,
-            RunError::Schedule(_) | RunError::Record(_) => Exit::Error,
-        };
-        let converted = Self::new(exit, &error).sources_of(&error);
-        match exit {
-            Exit::Locked => converted.hint(LOCKED_HINT),
-            _ => converted,
+        match error {
+            RunError::Refused { .. } => Self::refused(&error),
+            RunError::Schedule(error) => Self::failed(&error),
+            RunError::Record(RecordError::Locked(locked)) => LockError::Locked(locked).into(),
+            RunError::Record(RecordError::Stale(why)) => Self::new(Exit::Stale, why),
+            RunError::Record(error) => {
+                Self::failed(format_args!("nothing was changed: {error}")).sources_of(&error)
+            }
         }
     }
 }
 
-/// Whether somebody else's lock is what kept a run from beginning.
-fn is_locked(error: &RecordError) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        // `LockError` is transparent: it shows as its source, and leaves itself out of the chain.
-        if error.is::<Locked>() || matches!(error.downcast_ref(), Some(LockError::Locked(_))) {
-            return true;
+impl From<PrepareError> for Error {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Cluster(error) => error.into(),
+            error => Self::failed(&error).sources_of(&error),
         }
-        source = error.source();
     }
-    false
 }
 
 impl From<ImageError> for Error {
@@ -210,6 +205,8 @@ impl From<io::Error> for Error {
 
 #[cfg(test)]
 mod tests {
+    use stackctl_state::Locked;
+
     use super::*;
     use crate::graph::{GraphError, Location};
     use crate::observation::{Rejection, RejectionCause};
@@ -275,13 +272,11 @@ mod tests {
     fn somebody_elses_lock_has_its_own_exit_code() {
         let time: jiff::Timestamp = "2026-11-22T20:00:00Z".parse().unwrap();
         let locked = || Locked { holder: "ci".to_owned(), since: time, expires: time, fencing: 7 };
-        let record = |source: Option<Box<dyn std::error::Error + Send + Sync>>| {
-            RunError::Record(RecordError { message: "the lock is taken".to_owned(), source })
-        };
         assert_eq!(Error::from(LockError::Locked(locked())).exit, Exit::Locked);
-        assert_eq!(Error::from(record(Some(Box::new(LockError::Locked(locked()))))).exit, Exit::Locked);
-        assert_eq!(Error::from(record(Some(Box::new(locked())))).exit, Exit::Locked);
-        assert_eq!(Error::from(record(None)).exit, Exit::Error);
+        assert_eq!(Error::from(RunError::Record(RecordError::Locked(locked()))).exit, Exit::Locked);
+        assert_eq!(Error::from(RunError::Record(RecordError::Stale("moved".to_owned()))).exit, Exit::Stale);
+        let failed = RecordError::Failed { message: "the disk is full".to_owned(), source: None };
+        assert_eq!(Error::from(RunError::Record(failed)).exit, Exit::Error);
     }
 
     #[test]

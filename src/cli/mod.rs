@@ -17,6 +17,7 @@ pub mod error;
 pub mod exit;
 mod graph;
 pub mod image;
+mod live;
 mod nearest;
 mod output;
 mod plan;
@@ -45,6 +46,12 @@ use error::Error;
 use exit::Exit;
 use output::Output;
 use session::Session;
+
+/// Runs the program's command line with these stacks on real clusters, and gives its exit code: all that a program's own
+/// `main` has to do.
+pub fn main(definitions: impl IntoIterator<Item = Definition>) -> ExitCode {
+    main_with(definitions, &live::Kubeconfig)
+}
 
 /// Runs the program's command line with these stacks, and gives its exit code.
 ///

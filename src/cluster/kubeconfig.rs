@@ -20,6 +20,36 @@ pub struct ConnectOptions {
     pub context: Option<String>,
 }
 
+impl ConnectOptions {
+    /// The namespace that the context names, `default` if it names none. Asks no server; without a kubeconfig it is `default` too.
+    ///
+    /// # Errors
+    /// [`ClusterError::Config`] for a broken kubeconfig or an unknown context.
+    pub fn namespace(&self) -> Result<String, ClusterError> {
+        let (paths, _) = paths(self);
+        let found: Vec<&PathBuf> = paths.iter().filter(|path| path.exists()).collect();
+        if found.is_empty() {
+            return Ok(DEFAULT_NAMESPACE.to_owned());
+        }
+        let kubeconfig = read(&found)?;
+        let name = context(&kubeconfig, self.context.as_deref(), &list(&found))?;
+        let chosen = kubeconfig.contexts.iter().find(|context| context.name == name);
+        let namespace = chosen.and_then(|context| context.context.as_ref()?.namespace.clone());
+        Ok(namespace.filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()))
+    }
+}
+
+/// The files merged, as kubectl does.
+fn read(paths: &[&PathBuf]) -> Result<Kubeconfig, ClusterError> {
+    let mut kubeconfig = Kubeconfig::default();
+    for path in paths {
+        kubeconfig = Kubeconfig::read_from(path)
+            .and_then(|next| kubeconfig.merge(next))
+            .map_err(|error| unusable(&path.display().to_string(), &error))?;
+    }
+    Ok(kubeconfig)
+}
+
 /// What a kubeconfig says about one context.
 pub(super) struct Entry {
     /// The context's name; `in-cluster` inside a pod.
@@ -30,6 +60,8 @@ pub(super) struct Entry {
     pub(super) certificate: Option<ClientCertificate>,
 }
 
+/// Where objects go when nobody names a namespace.
+const DEFAULT_NAMESPACE: &str = "default";
 const IN_CLUSTER: &str = "in-cluster";
 
 /// Reads the kubeconfig and picks the context.
@@ -46,12 +78,7 @@ pub(super) async fn load(options: &ConnectOptions) -> Result<Entry, ClusterError
             "name one with --kubeconfig or KUBECONFIG; `cargo cluster up` makes a local cluster to try on",
         ));
     }
-    let mut kubeconfig = Kubeconfig::default();
-    for path in found {
-        kubeconfig = Kubeconfig::read_from(path)
-            .and_then(|next| kubeconfig.merge(next))
-            .map_err(|error| unusable(&path.display().to_string(), &error))?;
-    }
+    let kubeconfig = read(&found)?;
     let context = context(&kubeconfig, options.context.as_deref(), &files)?;
     let certificate = certificate(&kubeconfig, &context);
     let proxy = proxy_of(&kubeconfig, &context);

@@ -33,7 +33,9 @@ pub(super) fn finish(stack: Stack) -> Result<Graph, GraphErrors> {
     let by_id = index(&resources, &mut errors);
     check_late(&resources, &by_id, &mut errors);
     let found = references::find(&resources);
-    errors.extend(found.errors);
+    // What a builder has complained about is not said again in other words.
+    let known: Vec<super::Location> = errors.iter().map(|error| error.location.clone()).collect();
+    errors.extend(found.errors.into_iter().filter(|error| !known.contains(&error.location)));
     for (from, need) in found.needs {
         if need.on != from
             && !resources[from].needs.iter().any(|known| known.on == need.on && known.until >= need.until)

@@ -244,4 +244,9 @@ impl Yaml {
     pub fn get<K: k8s_openapi::Resource>(&self, name: &str) -> Option<Handle<K>> {
         self.handles.get(&(K::KIND.to_owned(), name.to_owned())).map(Handle::cast)
     }
+
+    /// All of them, by kind and name.
+    pub fn all(&self) -> impl Iterator<Item = &Handle<Untyped>> {
+        self.handles.values()
+    }
 }

@@ -10,11 +10,11 @@ use crate::srs::{HTTP, HTTP_API, IMAGE, RTMP};
 /// What can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+struct Settings {
     /// The media server's image.
-    pub image: String,
+    image: String,
     /// How many media servers run. Each has its own streams: with more than one, publisher and player may meet different ones.
-    pub replicas: i32,
+    replicas: i32,
 }
 
 impl Default for Settings {
@@ -24,7 +24,7 @@ impl Default for Settings {
 }
 
 /// The stack `quick-start`.
-pub fn quick_start() -> Definition {
+pub(crate) fn quick_start() -> Definition {
     Definition::new("quick-start", "One SRS behind one load balancer (the tutorial's Quick Start)", build)
 }
 

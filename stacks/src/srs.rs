@@ -3,11 +3,11 @@
 use stackctl::graph::build::Port;
 
 /// The image that `stackctl image build` makes, unless a setting names another.
-pub const IMAGE: &str = "ossrs/srs:4";
+pub(crate) const IMAGE: &str = "ossrs/srs:4";
 
 /// RTMP, publish and play.
-pub const RTMP: Port = Port::tcp(1935);
+pub(crate) const RTMP: Port = Port::tcp(1935);
 /// SRS's HTTP API.
-pub const HTTP_API: Port = Port::tcp(1985);
+pub(crate) const HTTP_API: Port = Port::tcp(1985);
 /// HTTP-FLV, HLS and the pages.
-pub const HTTP: Port = Port::tcp(8080);
+pub(crate) const HTTP: Port = Port::tcp(8080);

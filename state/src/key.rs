@@ -54,18 +54,31 @@ impl StackKey {
         Ok(stored.map(|stored| Self::decode(&stored.bytes)).transpose()?)
     }
 
-    /// Reads the stack's key, or makes one. Of two that make one at the same time, both get the first one's.
-    pub async fn load_or_create(store: &dyn Store, stack: &StackId) -> Result<Self, KeyError> {
+    /// A new key, kept nowhere yet: a plan needs one, but writes nothing.
+    pub fn random() -> Result<Self, KeyError> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|error| KeyError::Random(error.to_string()))?;
+        Ok(Self(bytes))
+    }
+
+    /// Keeps this key as the stack's, if it has none; gives the one that it has now. Of two that come at the same time, both
+    /// get the first one's.
+    pub async fn keep(self, store: &dyn Store, stack: &StackId) -> Result<Self, KeyError> {
         if let Some(key) = Self::load(store, stack).await? {
             return Ok(key);
         }
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|error| KeyError::Random(error.to_string()))?;
-        let key = Self(bytes);
-        match store.put(&stack.key(WHAT), key.encode().into(), Expect::Absent).await {
-            Ok(_) => Ok(key),
+        match store.put(&stack.key(WHAT), self.encode().into(), Expect::Absent).await {
+            Ok(_) => Ok(self),
             // Somebody was faster, or our own write arrived and only its answer was lost.
             Err(error) => Self::load(store, stack).await?.ok_or(KeyError::Store(error)),
+        }
+    }
+
+    /// Reads the stack's key, or makes one.
+    pub async fn load_or_create(store: &dyn Store, stack: &StackId) -> Result<Self, KeyError> {
+        match Self::load(store, stack).await? {
+            Some(key) => Ok(key),
+            None => Self::random()?.keep(store, stack).await,
         }
     }
 

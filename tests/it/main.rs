@@ -1,4 +1,14 @@
-//! Integration tests.
+//! Everything that needs a real Kubernetes: what a user sees, and what the API server saw of it.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod drift;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
 mod live;
+#[cfg(test)]
+mod quick_start;
+#[cfg(test)]
+mod reads_only;

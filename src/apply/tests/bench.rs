@@ -88,7 +88,7 @@ impl Books {
     fn write(&self, what: &'static str) -> Result<(), RecordError> {
         self.tell(what.to_owned());
         if *self.fails.lock().unwrap() == Some(what) {
-            return Err(RecordError { message: format!("cannot {what}"), source: None });
+            return Err(RecordError::Failed { message: format!("cannot {what}"), source: None });
         }
         Ok(())
     }

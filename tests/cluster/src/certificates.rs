@@ -13,7 +13,7 @@ use std::{
 use k8s_openapi::ByteString;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 use crate::error::{Result, at};
@@ -52,8 +52,19 @@ impl Authority {
 
     /// Issues a certificate for client and server use.
     pub(crate) fn issue(&self, name: &str, groups: &[&str], hosts: &[String]) -> Result<Identity> {
+        self.sign(CertificateParams::new(hosts)?, name, groups)
+    }
+
+    /// Issues a client certificate that ran out long ago.
+    pub(crate) fn issue_expired(&self, name: &str) -> Result<Identity> {
+        let mut parameters = CertificateParams::default();
+        parameters.not_before = date_time_ymd(2020, 1, 1);
+        parameters.not_after = date_time_ymd(2021, 1, 1);
+        self.sign(parameters, name, &[])
+    }
+
+    fn sign(&self, mut parameters: CertificateParams, name: &str, groups: &[&str]) -> Result<Identity> {
         let key = KeyPair::generate()?;
-        let mut parameters = CertificateParams::new(hosts)?;
         parameters.distinguished_name.remove(DnType::CommonName);
         parameters.distinguished_name.push(DnType::CommonName, name);
         // rcgen keeps one value per type, so a user has at most one group of these.

@@ -108,6 +108,21 @@ impl TestCluster {
     }
 }
 
+impl TestCluster {
+    /// A kubeconfig for a user whose client certificate ran out long ago.
+    ///
+    /// # Errors
+    /// The cluster's authority cannot be read.
+    pub fn expired_user(&self, name: &str) -> Result<PathBuf> {
+        let authority = Authority::read(&self.running.dir.pki())?;
+        let identity = authority.issue_expired(name)?;
+        let text = authority.kubeconfig(self.name(), self.running.description.api_outside(), &identity);
+        let path = self.running.dir.users().join(format!("{}.kubeconfig", name.replace([':', '/'], "-")));
+        certificates::write_private(&path, &text)?;
+        Ok(path)
+    }
+}
+
 impl Deref for TestCluster {
     type Target = Running;
 
