@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::conf::Settings;
+use crate::hooks::Job;
 use crate::recorder::Order;
 use crate::source::Sources;
 use crate::stat::Stat;
@@ -66,6 +67,8 @@ pub enum Command {
     Unlisten(Service, SocketAddr),
     /// The configuration has changed.
     Reloaded,
+    /// The hooks that this connection waited for have answered; a text is why they refused.
+    Decided(usize, String, Option<String>),
     /// Stop listening.
     StopListening,
     /// Close everything and end.
@@ -154,6 +157,8 @@ pub struct Server {
     pub cores: Vec<CoreHandle>,
     /// Where requests that are not for media go.
     pub http: tokio::sync::mpsc::UnboundedSender<Handoff>,
+    /// What hooks are called.
+    pub hooks: tokio::sync::mpsc::Sender<Job>,
     /// What is recorded.
     pub recorder: std::sync::mpsc::Sender<Order>,
     /// Connections on all cores and in the API.
@@ -177,6 +182,7 @@ impl Server {
         cores: Vec<CoreHandle>,
         http: tokio::sync::mpsc::UnboundedSender<Handoff>,
         recorder: std::sync::mpsc::Sender<Order>,
+        hooks: tokio::sync::mpsc::Sender<Job>,
     ) -> Self {
         let server_id = settings.server_id.clone().unwrap_or_else(crate::ids::vid);
         Server {
@@ -184,6 +190,7 @@ impl Server {
             // The recorder reads the rings too.
             sources: Sources::new(cores.len() + 1),
             recorder,
+            hooks,
             signature: version.signature(),
             version,
             cores,

@@ -17,6 +17,10 @@ fn list(dir: &Path) -> Vec<String> {
     names
 }
 
+fn is(name: &str, ending: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == ending)
+}
+
 fn segments(playlist: &Path) -> usize {
     std::fs::read_to_string(playlist).map_or(0, |text| text.matches("#EXTINF").count())
 }
@@ -37,10 +41,8 @@ fn ffmpeg_reads_the_playlist_through_its_context() {
     let (codecs, _) = probe(&playlist.display().to_string());
     assert_eq!(codecs, ["aac", "h264"]);
     drop(publisher);
-    wait_until("the last segment is closed", || {
-        list(&dir.path().join("live")).iter().all(|n| !n.ends_with(".tmp"))
-    });
-    for name in list(&dir.path().join("live")).iter().filter(|name| name.ends_with(".ts")) {
+    wait_until("the last segment is closed", || list(&dir.path().join("live")).iter().all(|n| !is(n, "tmp")));
+    for name in list(&dir.path().join("live")).iter().filter(|name| is(name, "ts")) {
         let output = play(&dir.path().join("live").join(name).display().to_string(), "20");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && errors.is_empty(), "{name}: {errors}");
@@ -87,7 +89,7 @@ fn segments_leave_the_disk_and_everything_is_disposed() {
     let folder = dir.path().join("live");
     wait_until("the first segment has gone", || {
         let names = list(&folder);
-        names.iter().any(|name| name.ends_with(".m3u8")) && !names.contains(&"livestream-0.ts".to_owned())
+        names.iter().any(|name| is(name, "m3u8")) && !names.contains(&"livestream-0.ts".to_owned())
     });
     assert!(list(&folder).len() < 12, "{:?}", list(&folder));
     drop(publisher);

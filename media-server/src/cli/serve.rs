@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 use super::{Failure, container, say};
 use crate::conf::Settings;
 use crate::core::{self, Core};
+use crate::hooks;
 use crate::http;
 use crate::log;
 use crate::recorder::{self, Order};
@@ -237,7 +238,8 @@ impl Running {
         }
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::channel();
-        let mut server = Server::new(settings, version, handles, sender, orders);
+        let (hooks, hooked) = hooks::queue();
+        let mut server = Server::new(settings, version, handles, sender, orders, hooks);
         server.path = path;
         let server = Arc::new(server);
         let mut listeners = Vec::new();
@@ -261,6 +263,12 @@ impl Running {
         std::thread::Builder::new().name("http".into()).spawn(move || {
             if let Err(error) = http::run(&api, receiver) {
                 tracing::error!("the API's thread: {error}");
+            }
+        })?;
+        let hooking = Arc::clone(&server);
+        std::thread::Builder::new().name("hooks".into()).spawn(move || {
+            if let Err(error) = hooks::run(&hooking, hooked) {
+                tracing::error!("the hooks' thread: {error}");
             }
         })?;
         let recording = Arc::clone(&server);

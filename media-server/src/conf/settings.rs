@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Directive, Fault};
 use crate::hls::Hls;
+use crate::hooks::Hooks;
+use crate::security::Security;
 
 /// The vhost that stands for all names that have none of their own.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
@@ -110,6 +113,10 @@ pub struct Vhost {
     pub normal_timeout: Duration,
     /// `http_remux.mount`, where enabled.
     pub http_remux: Option<String>,
+    /// `security`.
+    pub security: Security,
+    /// `http_hooks`.
+    pub hooks: Arc<Hooks>,
     /// `hls`, where enabled.
     pub hls: Option<Hls>,
     /// What is enabled here and not done by this server, by name.
@@ -250,6 +257,8 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         firstpkt_timeout: Duration::from_millis(number(publish, "firstpkt_timeout", 20_000u64)?),
         normal_timeout: Duration::from_millis(number(publish, "normal_timeout", 5_000u64)?),
         http_remux: mount,
+        security: Security::read(block.get("security"))?,
+        hooks: Arc::new(Hooks::read(block.get("http_hooks"))),
         hls,
         unsupported: unsupported
             .into_iter()

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::admit::{Pending, Watched};
 use super::player::Player;
 use crate::rtmp::session::Session;
 use crate::server::Service;
@@ -85,6 +86,10 @@ pub(super) struct Conn {
     pub(super) player: Option<Box<Player>>,
     /// Its line in the statistics.
     pub(super) stat: Option<Arc<ClientStat>>,
+    /// What it wants, while hooks decide.
+    pub(super) pending: Option<Box<Pending>>,
+    /// Which hooks are told of its end.
+    pub(super) watched: Option<Box<Watched>>,
     /// It is closed when everything is written.
     pub(super) closing: bool,
 }

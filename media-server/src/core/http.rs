@@ -1,5 +1,6 @@
 //! Requests on the HTTP ports: media stay on the core, anything else goes to the API's thread with the bytes read.
 
+use super::admit::Wish;
 use super::conn::{Conn, Role};
 use super::player::{Format, Player};
 use super::{Core, Next};
@@ -72,7 +73,7 @@ impl Core {
             }
             Request::Get { path, host, http11, cross_site } if conn.service == Service::Http => {
                 match self.media_target(&path, &host) {
-                    Some(target) => self.play_flv(index, conn, &target, http11, cross_site),
+                    Some(target) => self.gate(index, conn, None, Wish::Flv { target, http11, cross_site }),
                     None => self.hand_off(conn),
                 }
             }
@@ -93,7 +94,7 @@ impl Core {
         Some(Target { param: param.to_owned(), ..target })
     }
 
-    fn play_flv(
+    pub(super) fn play_flv(
         &mut self,
         index: usize,
         conn: &mut Conn,

@@ -4,6 +4,7 @@
 //! each core turns a wheel for every stream and sends to one slot's players at a time, so that load is even and
 //! one write carries what came in a whole `mw_latency`.
 
+mod admit;
 mod conn;
 mod http;
 mod player;
@@ -203,6 +204,7 @@ impl Core {
                 }
             }
             Command::Unlisten(service, address) => self.unlisten(|place| *place == (service, address)),
+            Command::Decided(index, id, refused) => self.decided(index, &id, refused),
             Command::Reloaded => {
                 for wheel in self.wheels.iter_mut().flatten() {
                     wheel.policy = wheel.source.policy();
@@ -288,6 +290,8 @@ impl Core {
             player: None,
             stat: None,
             closing: false,
+            pending: None,
+            watched: None,
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut conn.stream, Token(index), interest) {
@@ -316,8 +320,18 @@ impl Core {
     }
 
     fn close(&mut self, index: usize, mut conn: Box<Conn>, reason: &str) {
+        let traffic = conn.stat.as_ref().map(|stat| {
+            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            (load(&stat.traffic.send), load(&stat.traffic.recv))
+        });
         self.stop_playing(&mut conn);
         self.stop_publishing(&mut conn);
+        // Who was refused has not been there.
+        if conn.service == Service::Rtmp
+            && let Some((sent, received)) = traffic
+        {
+            self.tell(&conn, "on_close", &[("send_bytes", sent), ("recv_bytes", received)]);
+        }
         if let Role::Rtmp(session) = &conn.role
             && let Some(connect) = session.connected()
         {
@@ -391,6 +405,10 @@ impl Core {
 
     fn readable(&mut self, index: usize) {
         let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return };
+        if conn.pending.is_some() {
+            self.conns[index] = Some(conn);
+            return;
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut next = Next::Keep;
         for round in 0.. {
@@ -418,7 +436,7 @@ impl Core {
                         Role::HttpHead(_) => self.read_http(index, &mut conn, &buffer[..count]),
                         Role::HttpPlay => Next::Keep,
                     };
-                    if !matches!(next, Next::Keep) || count < buffer.len() {
+                    if !matches!(next, Next::Keep) || count < buffer.len() || conn.pending.is_some() {
                         break;
                     }
                 }
@@ -552,6 +570,7 @@ impl Core {
 
     fn stop_playing(&mut self, conn: &mut Conn) {
         let Some(player) = conn.player.take() else { return };
+        self.tell(conn, "on_stop", &[]);
         self.forget_client(conn);
         let Some(Some(wheel)) = self.wheels.get_mut(player.entry) else { return };
         wheel.source.count_player(false);

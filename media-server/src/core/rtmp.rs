@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::admit::Wish;
 use super::conn::{Conn, MAX_PENDING, Publisher, Role};
 use super::player::{Format, Player};
 use super::{Core, Next, PATIENCE};
@@ -29,7 +30,10 @@ impl Core {
                 }
                 Ok(Some(event)) => {
                     next = self.rtmp_event(index, conn, &mut session, event);
-                    if !matches!(next, Next::Keep) {
+                    if let Some(pending) = &mut conn.pending {
+                        pending.saved = input.to_vec();
+                    }
+                    if !matches!(next, Next::Keep) || conn.pending.is_some() {
                         break;
                     }
                 }
@@ -91,17 +95,10 @@ impl Core {
                 tracing::info!(cid = %conn.id, "RTMP client {} connects, tcUrl={}", conn.peer, connect.tc_url);
                 Next::Keep
             }
-            Event::Publish(target, kind) => self.publish(index, conn, session, &target, kind),
-            Event::Play(target) => {
-                let (source, policy) = match self.source_of(&target) {
-                    Ok(found) => found,
-                    Err(reason) => return Next::Close(reason),
-                };
-                tracing::info!(cid = %conn.id, "start to play stream {} by {}", source.stat.url(), conn.peer);
-                self.add_client(index, conn, &source, "rtmp-play", Some(session));
-                let player = Player::new(0, Format::Rtmp, policy.jitter == TimeJitter::Off, None);
-                self.start_playing(index, conn, player, source)
+            Event::Publish(target, kind) => {
+                self.gate(index, conn, Some(session), Wish::Publish(target, kind))
             }
+            Event::Play(target) => self.gate(index, conn, Some(session), Wish::Play(target)),
             Event::Unpublish => {
                 self.stop_publishing(conn);
                 conn.deadline = Some(self.now + PATIENCE * 6);
@@ -125,7 +122,18 @@ impl Core {
         }
     }
 
-    fn publish(
+    pub(super) fn play(&mut self, index: usize, conn: &mut Conn, session: &Session, target: &Target) -> Next {
+        let (source, policy) = match self.source_of(target) {
+            Ok(found) => found,
+            Err(reason) => return Next::Close(reason),
+        };
+        tracing::info!(cid = %conn.id, "start to play stream {} by {}", source.stat.url(), conn.peer);
+        self.add_client(index, conn, &source, "rtmp-play", Some(session));
+        let player = Player::new(0, Format::Rtmp, policy.jitter == TimeJitter::Off, None);
+        self.start_playing(index, conn, player, source)
+    }
+
+    pub(super) fn publish(
         &mut self,
         index: usize,
         conn: &mut Conn,
@@ -200,6 +208,7 @@ impl Core {
 
     pub(super) fn stop_publishing(&mut self, conn: &mut Conn) {
         let Some(publisher) = conn.publisher.take() else { return };
+        self.tell(conn, "on_unpublish", &[]);
         self.forget_client(conn);
         let stat = &publisher.source.stat;
         stat.active.store(false, Ordering::Relaxed);

@@ -1,0 +1,156 @@
+//! May this client publish or play? `security` says at once, http_hooks after their answer: until then the
+//! connection is not read.
+
+use std::sync::Arc;
+
+use super::conn::{Conn, Role};
+use super::{Core, Next};
+use crate::hooks::{self, Asker, Hooks, Job, Subject};
+use crate::rtmp::session::{PublishKind, Session};
+use crate::rtmp::url::Target;
+
+/// What a client wants.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// To publish by RTMP.
+    Publish(Target, PublishKind),
+    /// To play by RTMP.
+    Play(Target),
+    /// To play by HTTP.
+    Flv { target: Target, http11: bool, cross_site: bool },
+}
+
+impl Wish {
+    fn target(&self) -> &Target {
+        match self {
+            Wish::Publish(target, _) | Wish::Play(target) | Wish::Flv { target, .. } => target,
+        }
+    }
+}
+
+/// A wish that waits for hooks, and what was read behind it.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) wish: Wish,
+    pub(super) saved: Vec<u8>,
+}
+
+/// Who is told about a connection's end.
+#[derive(Debug, Clone)]
+pub(super) struct Watched {
+    pub(super) hooks: Arc<Hooks>,
+    pub(super) subject: Subject,
+}
+
+impl Core {
+    /// Grants a wish, refuses it, or asks the hooks.
+    pub(super) fn gate(
+        &mut self,
+        index: usize,
+        conn: &mut Conn,
+        session: Option<&mut Session>,
+        wish: Wish,
+    ) -> Next {
+        let settings = self.server.settings();
+        let target = wish.target();
+        let Some(vhost) = settings.vhost(&target.vhost) else {
+            return Next::Close(format!("no vhost {:?} is configured", target.vhost));
+        };
+        let proxied = session.as_ref().and_then(|session| session.proxied_ip);
+        let ip = proxied.map_or(conn.peer.ip(), Into::into);
+        let publish = matches!(wish, Wish::Publish(..));
+        if !vhost.security.permits(publish, ip) {
+            let what = if publish { "publish" } else { "play" };
+            tracing::warn!(cid = %conn.id, "security: {ip} may not {what}");
+            return Next::Close(format!("security: {ip} may not {what}"));
+        }
+        if *vhost.hooks == Hooks::default() {
+            return self.admit(index, conn, session, wish);
+        }
+        let connect = session.as_ref().and_then(|session| session.connected()).cloned().unwrap_or_default();
+        let subject = Subject {
+            client_id: conn.id.clone(),
+            ip: ip.to_string(),
+            vhost: vhost.name.clone(),
+            app: target.app.clone(),
+            stream: target.stream.clone(),
+            param: target.param.clone(),
+            tc_url: connect.tc_url,
+            page_url: connect.page_url,
+        };
+        let server_id = &self.server.stat.server_id;
+        let event = if publish { "on_publish" } else { "on_play" };
+        let mut calls = Vec::new();
+        if session.is_some() {
+            calls.extend(hooks::calls(&vhost.hooks, "on_connect", &subject.body(server_id, "on_connect")));
+        }
+        calls.extend(hooks::calls(&vhost.hooks, event, &subject.body(server_id, event)));
+        conn.watched = Some(Box::new(Watched { hooks: Arc::clone(&vhost.hooks), subject }));
+        if calls.is_empty() {
+            return self.admit(index, conn, session, wish);
+        }
+        let asker = Asker { core: self.index, index, id: conn.id.clone() };
+        if self.server.hooks.try_send(Job { calls, asker: Some(asker) }).is_err() {
+            return Next::Close("too many hooks are waiting for their answers".into());
+        }
+        conn.pending = Some(Box::new(Pending { wish, saved: Vec::new() }));
+        Next::Keep
+    }
+
+    fn admit(&mut self, index: usize, conn: &mut Conn, session: Option<&mut Session>, wish: Wish) -> Next {
+        match (wish, session) {
+            (Wish::Publish(target, kind), Some(session)) => self.publish(index, conn, session, &target, kind),
+            (Wish::Play(target), Some(session)) => self.play(index, conn, session, &target),
+            (Wish::Flv { target, http11, cross_site }, _) => {
+                self.play_flv(index, conn, &target, http11, cross_site)
+            }
+            (Wish::Publish(..) | Wish::Play(_), None) => Next::Close("its session is gone".into()),
+        }
+    }
+
+    /// The hooks have answered.
+    pub(super) fn decided(&mut self, index: usize, id: &str, refused: Option<String>) {
+        let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return };
+        let pending = if conn.id == id { conn.pending.take() } else { None };
+        let Some(pending) = pending else {
+            self.conns[index] = Some(conn);
+            return;
+        };
+        let Pending { wish, saved } = *pending;
+        if let Some(reason) = refused {
+            self.close(index, conn, &reason);
+            return;
+        }
+        let mut next = match std::mem::replace(&mut conn.role, Role::HttpPlay) {
+            Role::Rtmp(mut session) => {
+                let next = self.admit(index, &mut conn, Some(&mut session), wish);
+                conn.role = Role::Rtmp(session);
+                next
+            }
+            other => {
+                conn.role = other;
+                self.admit(index, &mut conn, None, wish)
+            }
+        };
+        if matches!(next, Next::Keep) && conn.service == crate::server::Service::Rtmp {
+            // With nothing saved this sends the answer.
+            next = self.read_rtmp(index, &mut conn, &saved);
+        }
+        self.settle(index, conn, next);
+        // What came meanwhile made its event already.
+        self.unread.push_back(index);
+    }
+
+    /// Tells the hooks what has happened; nobody waits for them.
+    pub(super) fn tell(&self, conn: &Conn, event: &str, more: &[(&str, u64)]) {
+        let Some(watched) = &conn.watched else { return };
+        let mut body = watched.subject.body(&self.server.stat.server_id, event);
+        for (name, value) in more {
+            body[*name] = (*value).into();
+        }
+        let calls = hooks::calls(&watched.hooks, event, &body);
+        if !calls.is_empty() && self.server.hooks.try_send(Job { calls, asker: None }).is_err() {
+            tracing::warn!(cid = %conn.id, "{event} is not told: too many hooks are waiting");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! http_hooks: what SRS asks and tells other services, as POSTs of JSON.
+//!
+//! Calls are made on a thread of their own. A call that decides (on_connect, on_publish, on_play) is answered to the
+//! core that asked; the others are only made. The queue is bounded: what a dead service lets pile up is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request, Uri, header};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::conf::Directive;
+use crate::server::{Command, Server};
+
+/// A call, connecting and answering, may take this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Calls that wait to be made.
+const MAX_WAITING: usize = 4096;
+/// Calls that are made at a time.
+const MAX_RUNNING: usize = 64;
+/// The longest answer that is read.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// `http_hooks { … }` of a vhost: the URLs of each event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Name and URLs.
+    events: Vec<(String, Vec<String>)>,
+}
+
+impl Hooks {
+    /// Reads the block; empty when it is not enabled.
+    pub fn read(block: Option<&Directive>) -> Self {
+        let Some(block) = block.filter(|block| block.on("enabled")) else { return Hooks::default() };
+        let events = block.children.iter().filter(|child| child.name.starts_with("on_"));
+        Hooks { events: events.map(|child| (child.name.clone(), child.args.clone())).collect() }
+    }
+
+    /// The URLs of an event.
+    pub fn urls(&self, event: &str) -> &[String] {
+        self.events.iter().find(|(name, _)| name == event).map_or(&[], |(_, urls)| urls)
+    }
+}
+
+/// Who a call is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The connection's id.
+    pub client_id: String,
+    /// Its address.
+    pub ip: String,
+    /// The vhost of the configuration.
+    pub vhost: String,
+    /// The app.
+    pub app: String,
+    /// The stream.
+    pub stream: String,
+    /// Parameters, with `?`.
+    pub param: String,
+    /// tcUrl.
+    pub tc_url: String,
+    /// pageUrl.
+    pub page_url: String,
+}
+
+impl Subject {
+    /// The body of an event, with SRS's fields for it.
+    pub fn body(&self, server_id: &str, event: &str) -> Value {
+        let mut body = json!({
+            "server_id": server_id,
+            "action": event,
+            "client_id": self.client_id,
+            "ip": self.ip,
+            "vhost": self.vhost,
+            "app": self.app,
+        });
+        let mut add = |name: &str, value: &str| body[name] = Value::String(value.to_owned());
+        if event != "on_close" {
+            add("stream", &self.stream);
+            add("param", &self.param);
+        }
+        if matches!(event, "on_connect" | "on_publish") {
+            add("tcUrl", &self.tc_url);
+        }
+        if matches!(event, "on_connect" | "on_play") {
+            add("pageUrl", &self.page_url);
+        }
+        body
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Where.
+    pub url: String,
+    /// What is posted.
+    pub body: Value,
+}
+
+/// Who waits for an answer: core, place and id of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// The core.
+    pub core: usize,
+    /// Its place there.
+    pub index: usize,
+    /// Its id.
+    pub id: String,
+}
+
+/// Calls that are made one after the other; the first that fails ends them.
+#[derive(Debug)]
+pub struct Job {
+    /// The calls.
+    pub calls: Vec<Call>,
+    /// Who waits.
+    pub asker: Option<Asker>,
+}
+
+/// The calls of an event.
+pub fn calls(hooks: &Hooks, event: &str, body: &Value) -> Vec<Call> {
+    hooks.urls(event).iter().map(|url| Call { url: url.clone(), body: body.clone() }).collect()
+}
+
+/// The queue to the thread.
+pub fn queue() -> (Sender<Job>, Receiver<Job>) {
+    mpsc::channel(MAX_WAITING)
+}
+
+/// Makes calls until all senders are gone. Blocks its thread.
+pub fn run(server: &Arc<Server>, mut jobs: Receiver<Job>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let running = Arc::new(Semaphore::new(MAX_RUNNING));
+        while let Some(job) = jobs.recv().await {
+            let Ok(permit) = Arc::clone(&running).acquire_owned().await else { return };
+            let server = Arc::clone(server);
+            tokio::spawn(async move {
+                let refused = run_job(&job).await.err();
+                if let Some(reason) = &refused {
+                    tracing::warn!("http hook: {reason}");
+                }
+                if let Some(asker) = job.asker
+                    && let Some(core) = server.cores.get(asker.core)
+                {
+                    core.send(Command::Decided(asker.index, asker.id, refused));
+                }
+                drop(permit);
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn run_job(job: &Job) -> Result<(), String> {
+    for call in &job.calls {
+        let result = tokio::time::timeout(PATIENCE, post(call)).await;
+        let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
+        result.map_err(|error| format!("{} {}: {error}", call.body["action"], call.url))?;
+    }
+    Ok(())
+}
+
+async fn post(call: &Call) -> Result<(), String> {
+    let uri: Uri = call.url.parse().map_err(|error| format!("{error}"))?;
+    if uri.scheme_str() != Some("http") {
+        return Err("only http:// is supported".into());
+    }
+    let host = uri.host().ok_or("the URL has no host")?;
+    let addresses = crate::resolve::lookup(host, uri.port_u16().unwrap_or(80)).await?;
+    let stream = TcpStream::connect(&addresses[..]).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let connection = tokio::spawn(connection);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let authority = uri.authority().map_or(host, |authority| authority.as_str());
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(header::HOST, authority)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(call.body.to_string()))
+        .map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(Body::new(response.into_body()), MAX_ANSWER).await;
+    connection.abort();
+    judge(status, &body.map_err(|error| error.to_string())?)
+}
+
+/// Success is HTTP 200 or 201 with `0`, or an object whose code is 0.
+fn judge(status: u16, body: &Bytes) -> Result<(), String> {
+    if status != 200 && status != 201 {
+        return Err(format!("HTTP {status}"));
+    }
+    let text = String::from_utf8_lossy(body);
+    let code = match serde_json::from_str::<Value>(text.trim()) {
+        Ok(Value::Object(object)) => object.get("code").and_then(Value::as_i64),
+        Ok(Value::Number(number)) => number.as_i64(),
+        _ => None,
+    };
+    match code {
+        Some(0) => Ok(()),
+        Some(code) => Err(format!("refused with code {code}")),
+        None => Err("the answer is neither 0 nor an object with a code".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_judged_as_srs_does() {
+        for (status, body, good) in [
+            (200, "0", true),
+            (201, "{\"code\": 0, \"data\": null}", true),
+            (200, "{\"code\": 1}", false),
+            (200, "1", false),
+            (200, "", false),
+            (200, "ok", false),
+            (403, "0", false),
+            (302, "0", false),
+        ] {
+            assert_eq!(judge(status, &Bytes::from(body)).is_ok(), good, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn fields_are_those_of_each_event() {
+        let subject = Subject { stream: "s".into(), param: "?token=a".into(), ..Subject::default() };
+        let keys = |event: &str| -> Vec<String> {
+            let body = subject.body("vid-x", event);
+            body.as_object().unwrap().keys().cloned().collect()
+        };
+        let mut base = vec!["action", "app", "client_id", "ip", "server_id", "vhost"];
+        assert_eq!(keys("on_close"), base);
+        base.extend(["param", "stream"]);
+        for (event, more) in [
+            ("on_connect", &["pageUrl", "tcUrl"][..]),
+            ("on_publish", &["tcUrl"]),
+            ("on_play", &["pageUrl"]),
+            ("on_stop", &[]),
+            ("on_unpublish", &[]),
+        ] {
+            let mut expected = [&base[..], more].concat();
+            expected.sort_unstable();
+            assert_eq!(keys(event), expected, "{event}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What the hooks are asked and told, by a service that writes everything down.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test's helpers fail its test")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use common::{TestServer, media, play, publish, wait_until};
+use serde_json::Value;
+
+type Seen = Arc<Mutex<Vec<Value>>>;
+
+/// Answers every POST with what `answer` says to its body.
+fn service(answer: impl Fn(&Value) -> &'static str + Send + 'static) -> (SocketAddr, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Seen::default();
+    let writes = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            let text = answer(&body);
+            writes.lock().unwrap().push(body);
+            let length = text.len();
+            let _ = write!(reader.get_mut(), "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}");
+        }
+    });
+    (address, seen)
+}
+
+fn hooks(address: SocketAddr) -> String {
+    let events = ["on_connect", "on_close", "on_publish", "on_unpublish", "on_play", "on_stop"];
+    let lines: Vec<String> =
+        events.iter().map(|event| format!("{event} http://{address}/{event};")).collect();
+    format!("http_remux {{ enabled on; }} http_hooks {{ enabled on; {} }}", lines.concat())
+}
+
+fn actions(seen: &Seen) -> Vec<String> {
+    seen.lock().unwrap().iter().map(|body| body["action"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_life_is_told_with_srs_s_fields() {
+    let (address, seen) = service(|_| "0");
+    let server = TestServer::start(&hooks(address), "");
+    let publisher = publish(&media(), &server.rtmp("live/livestream?token=a"));
+    server.wait_for_stream("livestream");
+    assert!(play(&server.rtmp("live/livestream"), "1").stderr.is_empty());
+    assert!(play(&server.http("live/livestream.flv"), "1").stderr.is_empty());
+    wait_until("both players have stopped", || {
+        actions(&seen).iter().filter(|action| *action == "on_stop").count() == 2
+    });
+    drop(publisher);
+    wait_until("the publisher has gone", || {
+        actions(&seen).iter().filter(|action| *action == "on_close").count() == 2
+    });
+    let bodies = seen.lock().unwrap().clone();
+    let told = bodies.iter().find(|body| body["action"] == "on_publish").unwrap();
+    assert_eq!(told["param"], "?token=a");
+    assert_eq!(told["stream"], "livestream");
+    let closed = bodies.iter().find(|body| body["action"] == "on_close").unwrap();
+    assert!(closed["send_bytes"].as_u64().unwrap() > 0);
+    // Field by field what SRS sends.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/traces/hooks.jsonl");
+    let Ok(recorded) = std::fs::read_to_string(&path) else {
+        eprintln!("{} is not there: the comparison with it is left out", path.display());
+        return;
+    };
+    for line in recorded.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let Some(theirs) = line["body"].as_object() else { continue };
+        let Some(ours) = bodies.iter().find(|body| body["action"] == theirs["action"]) else { continue };
+        let ours = ours.as_object().unwrap();
+        assert!(theirs.keys().eq(ours.keys()), "SRS: {theirs:?}\nours: {ours:?}");
+        for (key, value) in theirs {
+            assert_eq!(std::mem::discriminant(value), std::mem::discriminant(&ours[key]), "{key}");
+        }
+    }
+}
+
+#[test]
+fn who_is_refused_neither_publishes_nor_plays() {
+    let (address, seen) = service(|body| match (&body["action"], &body["param"]) {
+        (Value::String(action), Value::String(param)) if action == "on_play" && param != "?token=b" => {
+            "{\"code\":7}"
+        }
+        (Value::String(action), _) if action == "on_publish" && body["stream"] == "closed" => "1",
+        _ => "{\"code\":0}",
+    });
+    let server = TestServer::start(&hooks(address), "");
+    let mut refused = publish(&media(), &server.rtmp("live/closed"));
+    assert!(!refused.0.wait().unwrap().success());
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    server.wait_for_stream("livestream");
+    for url in [server.rtmp("live/livestream"), server.http("live/livestream.flv?token=x")] {
+        let output = play(&url, "1");
+        assert!(!output.status.success() || !output.stderr.is_empty(), "{url} plays");
+    }
+    for url in [server.rtmp("live/livestream?token=b"), server.http("live/livestream.flv?token=b")] {
+        let output = play(&url, "1");
+        assert!(output.stderr.is_empty(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let named = |stream: &str| seen.lock().unwrap().iter().filter(|body| body["stream"] == stream).count();
+    assert_eq!(named("closed"), 2, "on_connect and on_publish, and no more");
+}
+
+#[test]
+fn a_service_that_is_down_refuses() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = TestServer::start(&hooks(gone), "");
+    let mut refused = publish(&media(), &server.rtmp("live/livestream"));
+    assert!(!refused.0.wait().unwrap().success());
+    assert_eq!(server.running().server.stat.client_count(), 0);
+}
+
+#[test]
+fn security_decides_without_asking() {
+    let server = TestServer::start("security { enabled on; allow publish 127.0.0.0/8; deny play all; }", "");
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    server.wait_for_stream("livestream");
+    let output = play(&server.rtmp("live/livestream"), "1");
+    assert!(!output.status.success() || !output.stderr.is_empty());
+}
