@@ -54,7 +54,14 @@ fn running() -> Option<Pid> {
     let file = std::fs::read_to_string("objs/srs.pid").ok();
     let named = file.and_then(|text| Pid::from_raw(text.trim().parse().ok()?));
     let first = || Pid::from_raw(1).filter(|pid| is_server(*pid));
-    named.filter(|pid| test_kill_process(*pid).is_ok()).or_else(first)
+    named.filter(|pid| runs(*pid)).or_else(first)
+}
+
+/// The process is there, and not only as an exit code that its parent has not fetched.
+fn runs(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    test_kill_process(pid).is_ok() && state != Some('Z')
 }
 
 /// The process runs this program.
@@ -118,7 +125,7 @@ fn stop(pid: Pid) -> bool {
         return false;
     }
     let since = Instant::now();
-    while test_kill_process(pid).is_ok() {
+    while runs(pid) {
         if since.elapsed() > PATIENCE {
             say(&format!("SRS(pid {}) has not quit after {} s", pid.as_raw_nonzero(), PATIENCE.as_secs()));
             return false;
