@@ -112,6 +112,10 @@ fn the_api_tells_what_srs_tells() {
             assert_same_shape(path, &recorded, &ours);
         }
     }
+    let (_, metrics) = request(server.address(Service::Api), "GET", "/metrics", &[]);
+    for line in ["srs_streams 1", "srs_publishers 1", "srs_players 1", "srs_config_good 1", "# EOF"] {
+        assert!(metrics.lines().any(|other| other == line), "{line} is missing in\n{metrics}");
+    }
     let clients = server.api("/api/v1/clients/");
     let of_player =
         clients["clients"].as_array().unwrap().iter().find(|client| client["publish"] == false).unwrap();

@@ -63,7 +63,8 @@ struct Sweep {
     entry: usize,
     slot: usize,
     place: usize,
-    began: Instant,
+    /// CPU time spent on it so far.
+    cost: Duration,
 }
 
 /// A core's state.
@@ -456,7 +457,7 @@ impl Core {
             }
             let slots = wheel.due(self.index, self.started, self.now);
             let queue = if wheel.policy.realtime { &mut self.urgent } else { &mut self.sweeps };
-            queue.extend(slots.into_iter().map(|slot| Sweep { entry, slot, place: 0, began: self.now }));
+            queue.extend(slots.into_iter().map(|slot| Sweep { entry, slot, place: 0, cost: Duration::ZERO }));
         }
         let until = self.now + SEND_SLICE;
         while let Some(sweep) = self.urgent.pop_front() {
@@ -476,6 +477,7 @@ impl Core {
     /// Sends to a slot's players; gives what is left when the time is over.
     fn sweep(&mut self, mut sweep: Sweep, until: Instant) -> Option<Sweep> {
         let mut since_look = 0;
+        let began = cpu_time();
         loop {
             let wheel = self.wheels.get(sweep.entry)?.as_ref()?;
             let Some(index) = wheel.slots[sweep.slot].get(sweep.place).copied() else { break };
@@ -505,13 +507,14 @@ impl Core {
             sweep.place += usize::from(!closes);
             since_look += 1;
             if since_look % 16 == 0 && Instant::now() >= until {
+                sweep.cost += cpu_time().saturating_sub(began);
                 return Some(sweep);
             }
         }
         if let Some(Some(wheel)) = self.wheels.get_mut(sweep.entry)
             && wheel.policy.realtime
         {
-            wheel.note_sweep(sweep.began.elapsed());
+            wheel.note_sweep(sweep.cost + cpu_time().saturating_sub(began));
         }
         None
     }
@@ -640,4 +643,10 @@ impl Core {
             policy,
         ))
     }
+}
+
+/// What this thread has used of its CPU.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }

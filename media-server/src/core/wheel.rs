@@ -7,9 +7,11 @@ use crate::source::{Policy, Source, View};
 
 /// Slots of a wheel; a realtime stream uses the first alone.
 pub(super) const SLOTS: usize = 32;
+/// What all cores together may spend on the sweeps of one realtime stream, as a share of one core.
+const SWEEP_SHARE: f64 = 0.45;
 /// Realtime players are swept no more often than this.
-const MIN_SWEEP: Duration = Duration::from_millis(10);
-/// And waiting for a sweep adds no more than this.
+const MIN_SWEEP: Duration = Duration::from_millis(2);
+/// And waiting for a sweep adds no more than this, whatever it costs.
 const MAX_SWEEP: Duration = Duration::from_millis(36);
 
 /// A stream that has players on a core.
@@ -31,8 +33,12 @@ pub(super) struct Wheel {
     needed: Option<u64>,
     /// The same for the turn that is going on.
     turn_needed: Option<u64>,
-    /// When realtime players were swept last, and how long it took.
-    swept: (Instant, Duration),
+    /// When realtime players were swept last.
+    swept: Instant,
+    /// CPU seconds of the last sweep.
+    cost: f64,
+    /// CPU seconds that sweeps took beyond their share, at the time of the last one.
+    debt: f64,
 }
 
 impl Wheel {
@@ -48,7 +54,9 @@ impl Wheel {
             turned: 0,
             needed: None,
             turn_needed: None,
-            swept: (now, Duration::ZERO),
+            swept: now,
+            cost: 0.0,
+            debt: 0.0,
         }
     }
 
@@ -120,7 +128,8 @@ impl Wheel {
             }
             self.sync(core, now);
             self.end_turn();
-            self.swept.0 = now;
+            self.debt = (self.debt - self.share() * now.duration_since(self.swept).as_secs_f64()).max(0.0);
+            self.swept = now;
             // More than the first are in use where the stream was not realtime before a reload.
             return (0..SLOTS).filter(|slot| !self.slots[*slot].is_empty()).collect();
         }
@@ -141,15 +150,21 @@ impl Wheel {
         slots
     }
 
-    /// Notes how long a sweep over realtime players took.
-    pub(super) fn note_sweep(&mut self, took: Duration) {
-        self.swept.1 = took;
+    /// Notes what a sweep over realtime players took, in CPU time.
+    pub(super) fn note_sweep(&mut self, cost: Duration) {
+        self.cost = cost.as_secs_f64();
+        self.debt += self.cost;
     }
 
+    /// What this core may spend on sweeps a second: as much of the whole as it has players.
+    fn share(&self) -> f64 {
+        SWEEP_SHARE * self.players as f64 / self.source.players().max(1) as f64
+    }
+
+    /// Messages come in pairs of audio and video: two sweeps may follow one another, in the long run the share holds.
     fn next_sweep(&self) -> Instant {
-        // Sweeps of all cores together may take about 40 % of one core: the more players, the rarer.
-        let all = self.swept.1.mul_f64(self.source.players() as f64 / self.players.max(1) as f64);
-        self.swept.0 + all.mul_f64(2.4).clamp(MIN_SWEEP, MAX_SWEEP)
+        let wait = (self.debt - self.cost).max(0.0) / self.share().max(0.01);
+        self.swept + Duration::from_secs_f64(wait).clamp(MIN_SWEEP, MAX_SWEEP)
     }
 
     /// When [`Wheel::due`] should be asked next, if no one wakes the core before.

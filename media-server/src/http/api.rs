@@ -7,12 +7,13 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::answer::{self, code};
+use super::metrics;
 use super::process::{self, Usage};
 use crate::conf::settings::Vhost;
 use crate::reload;
@@ -46,7 +47,13 @@ pub(super) fn probes() -> Router<Arc<Server>> {
 /// The router of the API's port.
 pub(super) fn router(server: Arc<Server>) -> Router {
     let api = Arc::new(Api { server: Arc::clone(&server), usage: Usage::default() });
-    probes().with_state(server).fallback(move |request: Request<Body>| {
+    let registry = Arc::new(metrics::registry(&server));
+    let exported = move || {
+        let mut response = Response::new(Body::from(metrics::text(&registry)));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+        std::future::ready(response)
+    };
+    probes().with_state(server).route("/metrics", get(exported)).fallback(move |request: Request<Body>| {
         let api = Arc::clone(&api);
         async move { api.answer(&request) }
     })
@@ -107,7 +114,7 @@ impl Api {
                     &self.server.version.text,
                     uptime,
                     &self.usage,
-                    self.total(),
+                    total(&self.server),
                     clients,
                 ))
             }
@@ -144,14 +151,6 @@ impl Api {
                 Err(StatusCode::NOT_FOUND)
             }
         }
-    }
-
-    /// Bytes received and sent, with what present players got so far.
-    fn total(&self) -> (u64, u64) {
-        let stat = &self.server.stat;
-        let playing: u64 =
-            stat.clients().iter().filter(|client| !client.publish).map(|client| sent(client)).sum();
-        (stat.traffic.recv.load(Ordering::Relaxed), stat.traffic.send.load(Ordering::Relaxed) + playing)
     }
 
     fn list(&self, key: &str, items: &[Value]) -> Value {
@@ -244,6 +243,14 @@ impl Api {
             _ => answer::error(code::RAW_PARAMETER),
         }
     }
+}
+
+/// Bytes received and sent, with what present players got so far.
+pub(super) fn total(server: &Server) -> (u64, u64) {
+    let stat = &server.stat;
+    let playing: u64 =
+        stat.clients().iter().filter(|client| !client.publish).map(|client| sent(client)).sum();
+    (stat.traffic.recv.load(Ordering::Relaxed), stat.traffic.send.load(Ordering::Relaxed) + playing)
 }
 
 /// `start` and `count` of a list; SRS gives at least ten.

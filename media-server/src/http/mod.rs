@@ -5,6 +5,7 @@
 mod answer;
 mod api;
 mod files;
+mod metrics;
 pub mod mount;
 mod process;
 

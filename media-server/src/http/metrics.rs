@@ -1,0 +1,83 @@
+//! `/metrics` for Prometheus, with the names of the exporter of SRS 5 where it has them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::process;
+use crate::server::Server;
+
+/// The type of the answer.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug)]
+struct Now(Arc<Server>);
+
+impl Collector for Now {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let server = &self.0;
+        let clients = server.stat.clients();
+        let publishers = clients.iter().filter(|client| client.publish).count();
+        let (received, sent) = super::api::total(server);
+        let reloads = server.reloads();
+        let live = server.sources.all().iter().filter(|source| source.is_live()).count();
+        let gauges = [
+            ("streams", "Streams that are published", live),
+            ("clients", "Clients that publish or play", clients.len()),
+            ("publishers", "Clients that publish", publishers),
+            ("players", "Clients that play", clients.len() - publishers),
+            ("connections", "Open connections", server.connections.load(Ordering::Relaxed)),
+            ("memory", "Resident memory in kilobytes", process::resident_kb() as usize),
+            (
+                "draining",
+                "1 while the server waits for its clients to leave",
+                usize::from(server.draining.load(Ordering::Relaxed)),
+            ),
+            ("config_good", "0 when the last reload was refused", usize::from(reloads.error.is_none())),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value as i64);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let counters = [
+            ("receive_bytes", "Bytes received from publishers", received),
+            ("send_bytes", "Bytes sent to players", sent),
+            ("reloads", "Reloads that were done", reloads.succeeded),
+            ("reload_errors", "Reloads that were refused", reloads.failed),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The registry of a server.
+pub(super) fn registry(server: &Arc<Server>) -> Registry {
+    let mut registry = Registry::with_prefix("srs");
+    let labels = vec![
+        ("version", server.version.text.clone()),
+        ("media_server", env!("CARGO_PKG_VERSION").to_owned()),
+        ("server_id", server.stat.server_id.clone()),
+    ];
+    registry.register("build", "The compatible version of SRS and this server's own", Info::new(labels));
+    registry.register_collector(Box::new(Now(Arc::clone(server))));
+    registry
+}
+
+/// The text of now.
+pub(super) fn text(registry: &Registry) -> String {
+    let mut text = String::new();
+    // Writing to a String can't fail.
+    let _ = encode(&mut text, registry);
+    text
+}
