@@ -8,7 +8,7 @@ use crate::source::{Policy, Source, View};
 /// Slots of a wheel; a realtime stream uses the first alone.
 pub(super) const SLOTS: usize = 32;
 /// What all cores together may spend on the sweeps of one realtime stream, as a share of one core.
-const SWEEP_SHARE: f64 = 0.45;
+const SWEEP_SHARE: f64 = 0.5;
 /// Realtime players are swept no more often than this.
 const MIN_SWEEP: Duration = Duration::from_millis(2);
 /// And waiting for a sweep adds no more than this, whatever it costs.
