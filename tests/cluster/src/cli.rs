@@ -187,6 +187,10 @@ fn status(name: Option<&str>) -> Result<ExitCode> {
     for name in names {
         match lifecycle::status(&name)? {
             Status::Running(running) => print(&describe(&running)),
+            Status::Starting(dir) => {
+                all_run = false;
+                print(&format!("NAME={name}\nSTATE=starting\nLOGS={}", dir.logs().display()));
+            }
             Status::Stopped(dir) => {
                 all_run = false;
                 print(&format!("NAME={name}\nSTATE=stopped\nLOGS={}", dir.logs().display()));

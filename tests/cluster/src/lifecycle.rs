@@ -100,6 +100,8 @@ impl Running {
 pub enum Status {
     /// It is up.
     Running(Running),
+    /// Its first process runs, and not everything has answered yet.
+    Starting(ClusterDir),
     /// It was started and does not run: its first process has ended or never came up.
     Stopped(ClusterDir),
     /// There is nothing of that name.
@@ -113,10 +115,9 @@ pub fn status(name: &str) -> Result<Status> {
         return Ok(Status::Absent);
     }
     Ok(match Description::read(&dir)? {
-        Some(description) if dir.ready().exists() && is_alive(&dir) => {
-            Status::Running(Running { dir, description })
-        }
-        _ => Status::Stopped(dir),
+        _ if !is_alive(&dir) => Status::Stopped(dir),
+        Some(description) if dir.ready().exists() => Status::Running(Running { dir, description }),
+        _ => Status::Starting(dir),
     })
 }
 
@@ -127,7 +128,7 @@ pub fn status(name: &str) -> Result<Status> {
 pub fn running(name: &str) -> Result<Running> {
     match status(name)? {
         Status::Running(running) => Ok(running),
-        Status::Stopped(_) | Status::Absent => Err(Error::NotRunning(name.to_owned())),
+        Status::Starting(_) | Status::Stopped(_) | Status::Absent => Err(Error::NotRunning(name.to_owned())),
     }
 }
 
@@ -167,7 +168,8 @@ pub(crate) fn up<T>(
     let _lock = lock::exclusive(&dir.lock())?;
     let running = match status(&wanted.name)? {
         Status::Running(running) => running,
-        Status::Stopped(_) => {
+        // Whoever was starting it is gone, since this holds the lock.
+        Status::Starting(_) | Status::Stopped(_) => {
             remove(&dir)?;
             start(&dir, wanted, &programs, &exe()?)?
         }

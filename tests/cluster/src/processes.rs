@@ -1,6 +1,7 @@
 //! Finding the processes of a cluster in /proc, without relying on anything that they wrote themselves.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::ffi::OsStrExt,
     path::Path,
@@ -32,11 +33,22 @@ fn has_role(pid: Pid, role: &str, dir: &Path) -> bool {
     words.next() == Some(role.as_bytes()) && words.next() == Some(dir.as_os_str().as_bytes())
 }
 
-/// The processes that run a program of `programs` in the cluster's folder, as all of them do; a shell of somebody who
-/// looks around in there is none of them.
+/// The processes that run a program of `programs` in the cluster's folder, as all of them do, or are about to; a shell
+/// of somebody who looks around in there is none of them.
 pub(crate) fn running_in(dir: &Path, programs: &Path) -> Vec<Pid> {
-    let link = |pid: &Pid, name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    all().filter(|pid| link(pid, "cwd") == dir && link(pid, "exe").starts_with(programs)).collect()
+    all().filter(|pid| works_in(*pid, dir) && names(*pid, programs)).collect()
+}
+
+fn works_in(pid: Pid, dir: &Path) -> bool {
+    let Ok(cwd) = fs::read_link(format!("/proc/{pid}/cwd")) else { return false };
+    // The kernel says it so when somebody removed the folder.
+    cwd == dir || cwd.as_os_str().as_bytes() == [dir.as_os_str().as_bytes(), b" (deleted)"].concat()
+}
+
+/// Whether a word of the command line is a program of the folder: its own, or that which it will become (setpriv).
+fn names(pid: Pid, programs: &Path) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|word| Path::new(OsStr::from_bytes(word)).starts_with(programs))
 }
 
 /// The first part of the cgroup that a process is in, which is the cluster's folder.
@@ -65,15 +77,17 @@ pub(crate) fn end(cluster: &str, what: &str, within: Duration, find: impl Fn() -
     let until = Instant::now() + within;
     let mut seen = Vec::new();
     loop {
-        for pid in find() {
-            let _ = kill(pid, Signal::SIGKILL);
-            if !seen.contains(&pid) {
-                seen.push(pid);
+        let found = find();
+        for pid in &found {
+            let _ = kill(*pid, Signal::SIGKILL);
+            if !seen.contains(pid) {
+                seen.push(*pid);
             }
         }
         // The command line of a dying process is empty long before its namespace is: so those seen once are watched.
         seen.retain(|pid| is_running(*pid));
-        if seen.is_empty() {
+        // What was killed may have started one more just before: only a look that finds nobody is the last.
+        if found.is_empty() && seen.is_empty() {
             return Ok(());
         }
         if Instant::now() >= until {
@@ -105,7 +119,7 @@ mod tests {
     fn a_program_is_found_by_its_folder_and_ended() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("program");
-        fs::copy("/bin/sleep", &program).unwrap();
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
         let mut child = Command::new(&program).arg("60").current_dir(dir.path()).spawn().unwrap();
         let mut shell = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());

@@ -203,10 +203,15 @@ fn build(base: &Path, dir: &Path) -> Result<()> {
         "building Kubernetes {KUBERNETES} once for this user (about ten minutes on two cores) into {}",
         dir.display()
     ));
-    let work = tempfile::Builder::new()
-        .prefix(".build-")
-        .tempdir_in(base)
-        .map_err(at("create a folder in", base))?;
+    // What a build that was killed left; the lock says that there is no other one of this key.
+    let prefix = format!(".build-{}-", key());
+    for entry in fs::read_dir(base).map_err(at("read", base))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            fs::remove_dir_all(entry.path()).map_err(at("remove", entry.path()))?;
+        }
+    }
+    let work =
+        tempfile::Builder::new().prefix(&prefix).tempdir_in(base).map_err(at("create a folder in", base))?;
     let bin = work.path().join("bin");
     let mut steps = Steps::new(MODULES.iter().map(|module| module.programs.len() as u64).sum());
     for module in MODULES {
