@@ -65,7 +65,8 @@ mod tests {
         let held = exclusive(&path).unwrap();
         assert!(try_exclusive(&path).unwrap().is_none());
         drop(held);
-        assert!(try_exclusive(&path).unwrap().is_some());
+        // Waits: a program that another thread is starting may have the file open until it has started.
+        exclusive(&path).unwrap();
     }
 
     #[test]
@@ -78,23 +79,20 @@ mod tests {
         drop(first);
         assert!(try_exclusive(&path).unwrap().is_none());
         drop(second);
-        assert!(try_exclusive(&path).unwrap().is_some());
+        // Waits: a program that another thread is starting may have the file open until it has started.
+        exclusive(&path).unwrap();
     }
 
     #[test]
     fn a_lock_on_a_removed_file_is_not_taken_for_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = exclusive(&path).unwrap();
-        let waiting = {
-            let path = path.clone();
-            std::thread::spawn(move || exclusive(&path).unwrap())
-        };
+        let stale = exclusive(&path).unwrap();
+        assert!(is_current(&stale, &path));
         fs::remove_file(&path).unwrap();
+        assert!(!is_current(&stale, &path));
         let fresh = exclusive(&path).unwrap();
-        drop(held);
+        assert!(is_current(&fresh, &path) && !is_current(&stale, &path));
         assert!(try_exclusive(&path).unwrap().is_none(), "the fresh lock is held");
-        drop(fresh);
-        waiting.join().unwrap();
     }
 }
