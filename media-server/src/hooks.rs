@@ -94,6 +94,15 @@ impl Subject {
     }
 }
 
+/// A client, and the hooks that are told of what happens to it.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// The vhost's hooks when it came.
+    pub hooks: Arc<Hooks>,
+    /// The client.
+    pub subject: Subject,
+}
+
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {

@@ -6,13 +6,17 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::hls::files::{Disposal, Files, Listed};
 use crate::hls::playlist::Segment;
 use crate::hls::{Hls, Names, OnError};
+use crate::hooks::{self, Job, Watched};
 use crate::server::Server;
 use crate::source::{Source, View};
 
@@ -34,6 +38,8 @@ pub enum Order {
         hls: Hls,
         /// The publisher's connection.
         publisher: String,
+        /// Who is told of segments.
+        watched: Option<Box<Watched>>,
     },
     /// It ended there.
     Stop {
@@ -53,6 +59,7 @@ struct Recording {
     files: Option<Files>,
     on_error: OnError,
     publisher: String,
+    watched: Option<Box<Watched>>,
     end: Option<u64>,
     /// The sequence headers that came before it began were taken.
     primed: bool,
@@ -102,10 +109,16 @@ impl Recorder<'_> {
 
     fn order(&mut self, order: Order) {
         match order {
-            Order::Start { source, from, hls, publisher } => {
+            Order::Start { source, from, hls, publisher, watched } => {
                 // A publisher may come back before the end of the one before it was worked off.
-                if let Some(before) = self.live.remove(&source.stat.id) {
-                    self.finish(before, Instant::now());
+                let mut watched = watched;
+                if let Some(mut before) = self.live.remove(&source.stat.id) {
+                    // A reload does not know the client, the recording before it did.
+                    watched = watched.or_else(|| before.watched.clone());
+                    let now = Instant::now();
+                    before.read(self.reader, self.server, now);
+                    // What the next one needs of the ring stays held.
+                    self.finish(before, Some(from), now);
                 }
                 let stat = &source.stat;
                 let key = (stat.vhost.name.clone(), stat.url());
@@ -122,6 +135,7 @@ impl Recorder<'_> {
                     files,
                     on_error,
                     publisher,
+                    watched,
                     end: None,
                     primed: false,
                 };
@@ -145,7 +159,7 @@ impl Recorder<'_> {
             if recording.end.is_some_and(|end| recording.next >= end)
                 && let Some(recording) = self.live.remove(&id)
             {
-                self.finish(recording, now);
+                self.finish(recording, None, now);
             }
         }
         self.ended.retain(|_, disposal| {
@@ -158,17 +172,21 @@ impl Recorder<'_> {
         });
     }
 
-    fn finish(&mut self, recording: Recording, now: Instant) {
-        let Recording { source, files, mut view, .. } = recording;
+    fn finish(&mut self, recording: Recording, needed: Option<u64>, now: Instant) {
+        let Recording { source, files, mut view, watched, .. } = recording;
         if let Some(files) = files {
+            let m3u8 = (files.m3u8().0.to_owned(), files.m3u8().1.to_owned());
             let (result, disposal) = files.finish(now);
             report(&source, &result);
+            if let Ok(Some(segment)) = &result {
+                tell(self.server, watched.as_deref(), segment, (&m3u8.0, &m3u8.1));
+            }
             if self.ended.len() < MAX_REMEMBERED {
                 let key = (source.stat.vhost.name.clone(), source.stat.url());
                 self.ended.insert(key, disposal);
             }
         }
-        source.sync(self.reader, None, &mut view, now);
+        source.sync(self.reader, needed, &mut view, now);
         self.server.sources.release(&self.server.stat, source);
     }
 
@@ -176,7 +194,7 @@ impl Recorder<'_> {
         let now = Instant::now();
         for (_, mut recording) in std::mem::take(&mut self.live) {
             recording.read(self.reader, self.server, now);
-            self.finish(recording, now);
+            self.finish(recording, None, now);
         }
         for disposal in self.ended.values_mut().filter(|disposal| disposal.due.is_some()) {
             disposal.dispose();
@@ -212,8 +230,10 @@ impl Recording {
                 }
                 let result = files.push(frame.kind, frame.timestamp, &payload, now);
                 report(&self.source, &result);
-                if result.is_err() {
-                    self.failed(server);
+                match result {
+                    Ok(Some(segment)) => tell(server, self.watched.as_deref(), &segment, files.m3u8()),
+                    Ok(None) => {}
+                    Err(_) => self.failed(server),
                 }
             }
             self.next += 1;
@@ -239,6 +259,30 @@ impl Recording {
                 server.kick(&self.publisher);
             }
         }
+    }
+}
+
+/// on_hls, with SRS's fields.
+fn tell(server: &Server, watched: Option<&Watched>, segment: &Segment, m3u8: (&Path, &str)) {
+    let Some(watched) = watched else { return };
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let mut body = watched.subject.body(&server.stat.server_id, "on_hls");
+    let folder = m3u8.1.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let file = segment.file.file_name().unwrap_or_default().to_string_lossy();
+    for (name, value) in [
+        ("duration", json!((segment.duration * 100.0).round() / 100.0)),
+        ("file", json!(cwd.join(&segment.file))),
+        ("url", json!(format!("{folder}{file}"))),
+        ("m3u8", json!(cwd.join(m3u8.0))),
+        ("m3u8_url", json!(m3u8.1)),
+        ("seq_no", json!(segment.sequence)),
+        ("cwd", json!(cwd)),
+    ] {
+        body[name] = value;
+    }
+    let calls = hooks::calls(&watched.hooks, "on_hls", &body);
+    if !calls.is_empty() && server.hooks.try_send(Job { calls, asker: None }).is_err() {
+        tracing::warn!("on_hls is not told: too many hooks are waiting");
     }
 }
 

@@ -123,7 +123,8 @@ fn apply(server: &Server, new: Settings) -> Result<(), Error> {
             let _ = server.recorder.send(Order::Stop { id: source.stat.id.clone(), at });
             if let Some(hls) = vhost.hls.clone() {
                 let publisher = source.stat.media().publisher.clone();
-                let order = Order::Start { source: Arc::clone(&source), from: at, hls, publisher };
+                let order =
+                    Order::Start { source: Arc::clone(&source), from: at, hls, publisher, watched: None };
                 let _ = server.recorder.send(order);
             }
         }

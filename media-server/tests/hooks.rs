@@ -47,7 +47,7 @@ fn service(answer: impl Fn(&Value) -> &'static str + Send + 'static) -> (SocketA
 }
 
 fn hooks(address: SocketAddr) -> String {
-    let events = ["on_connect", "on_close", "on_publish", "on_unpublish", "on_play", "on_stop"];
+    let events = ["on_connect", "on_close", "on_publish", "on_unpublish", "on_play", "on_stop", "on_hls"];
     let lines: Vec<String> =
         events.iter().map(|event| format!("{event} http://{address}/{event};")).collect();
     format!("http_remux {{ enabled on; }} http_hooks {{ enabled on; {} }}", lines.concat())
@@ -60,7 +60,9 @@ fn actions(seen: &Seen) -> Vec<String> {
 #[test]
 fn a_life_is_told_with_srs_s_fields() {
     let (address, seen) = service(|_| "0");
-    let server = TestServer::start(&hooks(address), "");
+    let html = tempfile::tempdir().unwrap();
+    let hls = format!("hls {{ enabled on; hls_fragment 1; hls_path {}; }}", html.path().display());
+    let server = TestServer::start(&format!("{} {hls}", hooks(address)), "");
     let publisher = publish(&media(), &server.rtmp("live/livestream?token=a"));
     server.wait_for_stream("livestream");
     assert!(play(&server.rtmp("live/livestream"), "1").stderr.is_empty());
@@ -68,6 +70,7 @@ fn a_life_is_told_with_srs_s_fields() {
     wait_until("both players have stopped", || {
         actions(&seen).iter().filter(|action| *action == "on_stop").count() == 2
     });
+    wait_until("a segment is told", || actions(&seen).iter().any(|action| action == "on_hls"));
     drop(publisher);
     wait_until("the publisher has gone", || {
         actions(&seen).iter().filter(|action| *action == "on_close").count() == 2
@@ -78,6 +81,9 @@ fn a_life_is_told_with_srs_s_fields() {
     assert_eq!(told["stream"], "livestream");
     let closed = bodies.iter().find(|body| body["action"] == "on_close").unwrap();
     assert!(closed["send_bytes"].as_u64().unwrap() > 0);
+    let segment = bodies.iter().find(|body| body["action"] == "on_hls").unwrap();
+    assert_eq!(segment["url"], "live/livestream-0.ts");
+    assert_eq!(segment["m3u8_url"], "live/livestream.m3u8");
     // Field by field what SRS sends.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/traces/hooks.jsonl");
     let Ok(recorded) = std::fs::read_to_string(&path) else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conn::{Conn, Role};
 use super::{Core, Next};
-use crate::hooks::{self, Asker, Hooks, Job, Subject};
+use crate::hooks::{self, Asker, Hooks, Job, Subject, Watched};
 use crate::rtmp::session::{PublishKind, Session};
 use crate::rtmp::url::Target;
 
@@ -33,13 +33,6 @@ impl Wish {
 pub(super) struct Pending {
     pub(super) wish: Wish,
     pub(super) saved: Vec<u8>,
-}
-
-/// Who is told about a connection's end.
-#[derive(Debug, Clone)]
-pub(super) struct Watched {
-    pub(super) hooks: Arc<Hooks>,
-    pub(super) subject: Subject,
 }
 
 impl Core {

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::admit::{Pending, Watched};
+use super::admit::Pending;
 use super::player::Player;
+use crate::hooks::Watched;
 use crate::rtmp::session::Session;
 use crate::server::Service;
 use crate::source::Source;

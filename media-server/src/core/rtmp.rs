@@ -167,7 +167,8 @@ impl Core {
         if let Some(hls) = hls {
             // The recorder holds the source until it has written everything.
             let from = source.hold(self.server.cores.len());
-            let order = Order::Start { source: Arc::clone(&source), from, hls, publisher: conn.id.clone() };
+            let (publisher, watched) = (conn.id.clone(), conn.watched.clone());
+            let order = Order::Start { source: Arc::clone(&source), from, hls, publisher, watched };
             let _ = self.server.recorder.send(order);
         }
         let realtime = policy.realtime;

@@ -28,6 +28,7 @@ pub struct Listed {
 pub struct Files {
     conf: Hls,
     m3u8: PathBuf,
+    m3u8_url: String,
     ts_template: String,
     uri_template: String,
     segmenter: Segmenter,
@@ -43,9 +44,10 @@ impl Files {
         let m3u8 = names.path(&conf.m3u8_file);
         // Segments are named relative to the playlist.
         let folder = m3u8.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        let relative = ts.strip_prefix(&folder).unwrap_or(&ts);
+        let relative = ts.strip_prefix(&folder).unwrap_or(&ts).to_owned();
         Files {
             m3u8: conf.path.join(&m3u8),
+            m3u8_url: m3u8,
             uri_template: format!("{}{relative}", conf.entry_prefix),
             ts_template: ts,
             segmenter: Segmenter::new(&conf),
@@ -54,6 +56,11 @@ impl Files {
             listed,
             conf,
         }
+    }
+
+    /// The playlist's file, and its name below the folder.
+    pub fn m3u8(&self) -> (&Path, &str) {
+        (&self.m3u8, &self.m3u8_url)
     }
 
     /// Takes the sequence headers of a stream that began before.
