@@ -157,13 +157,16 @@ impl<'a> Settings<'a> {
     }
 }
 
+/// The first CCM of all clusters that are still supported; whatever needs an older one needs no word.
+const OLDEST_CCM: &str = "2.0.0";
+
 /// The newest CCM that a Service's annotations need, with the suffix that needs it; `None` if any CCM in use will do.
 pub(super) fn least_ccm(settings: &Settings<'_>) -> Option<(&'static str, &'static str)> {
     let needed = settings
         .values
         .keys()
         .filter_map(|suffix| find(settings.family, suffix))
-        .filter(|row| !row.since.is_empty());
+        .filter(|row| version(row.since) > version(OLDEST_CCM));
     needed.max_by_key(|row| version(row.since)).map(|row| (row.since, row.suffix))
 }
 

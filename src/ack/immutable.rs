@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::annotation::{Mutability, PREFIX, Settings, TABLE, find};
+use super::annotation::{LEGACY_PREFIX, Mutability, PREFIX, Settings, TABLE, annotations, find};
 use super::ccm;
 
 /// Why going from `live` to `desired` needs another load balancer: CCM would take the change and fail on it for ever (or, for `id`, move
@@ -46,24 +46,45 @@ pub fn immutable_change(live: &Value, desired: &Value) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
-/// The annotations to write once, by key, because `desired` has them no more: CCM only looks at what is written, so removing one
-/// leaves the load balancer as it is. The value is the default; once it is live, the annotation can go. Those without a
-/// default that can be written are not among them; a note of the plan names those.
+/// The annotations to write with their default, by key, because `desired` has them no more: CCM only looks at what is written, so removing
+/// one leaves the load balancer as it is. Once the default is live there is nothing left to undo. Those without a default that can be
+/// written are not among them; a note of the plan names those.
 pub fn undo_removed(live: &Value, desired: &Value) -> BTreeMap<String, String> {
-    let defaults = removed(live, desired).into_iter();
-    defaults
-        .filter_map(|(suffix, default)| Some((format!("{PREFIX}{suffix}"), default?.to_owned())))
+    let changed = removed(live, desired).into_iter().filter(|removed| removed.default != Some(removed.value));
+    changed
+        .filter_map(|removed| Some((format!("{PREFIX}{}", removed.suffix), removed.default?.to_owned())))
+        .collect()
+}
+
+/// The annotations, by key, that have their default on `live` and stand no more in `desired`: they stay as they are. Taking one out would
+/// change nothing, and CCM need not sync for it.
+pub(super) fn kept_defaults(live: &Value, desired: &Value) -> BTreeMap<String, String> {
+    let settled = removed(live, desired).into_iter().filter(|removed| removed.default == Some(removed.value));
+    let here = annotations(live);
+    settled
+        .map(|removed| {
+            let new = format!("{PREFIX}{}", removed.suffix);
+            let old = format!("{LEGACY_PREFIX}{}", removed.suffix);
+            let key = if here.contains_key(new.as_str()) { new } else { old };
+            (key, removed.value.to_owned())
+        })
         .collect()
 }
 
 /// The suffixes whose setting stays on the load balancer after they were removed, since nobody knows what to write to undo them.
 pub(super) fn left_behind<'a>(live: &'a Value, desired: &Value) -> Vec<&'a str> {
     let lost = removed(live, desired).into_iter();
-    lost.filter(|(_, default)| default.is_none()).map(|(suffix, _)| suffix).collect()
+    lost.filter(|removed| removed.default.is_none()).map(|removed| removed.suffix).collect()
 }
 
-/// Settings of `live` that `desired` doesn't name any more and that differ from the default, with that.
-fn removed<'a>(live: &'a Value, desired: &Value) -> Vec<(&'a str, Option<&'static str>)> {
+/// A setting of a live Service that the program doesn't name any more, and that stays on the load balancer.
+struct Removed<'a> {
+    suffix: &'a str,
+    value: &'a str,
+    default: Option<&'static str>,
+}
+
+fn removed<'a>(live: &'a Value, desired: &Value) -> Vec<Removed<'a>> {
     if !ccm::has_load_balancer(live) {
         return Vec::new();
     }
@@ -78,10 +99,8 @@ fn removed<'a>(live: &'a Value, desired: &Value) -> Vec<(&'a str, Option<&'stati
         .filter(|(suffix, value)| !value.is_empty() && !after.values.contains_key(*suffix));
     gone.filter_map(|(suffix, value)| {
         let row = find(before.family, suffix)?;
-        let stays = row.mutability == Mutability::Mutable
-            && row.default != Some(*value)
-            && !ON_ITS_OWN.contains(suffix);
-        stays.then_some((*suffix, row.default))
+        let stays = row.mutability == Mutability::Mutable && !ON_ITS_OWN.contains(suffix);
+        stays.then_some(Removed { suffix, value, default: row.default })
     })
     .collect()
 }

@@ -1,10 +1,12 @@
 //! The rules of kind Service on a cluster that may be ACK.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::annotation::{Mutability, Settings, TABLE, least_ccm};
-use super::immutable::{immutable_change, left_behind, undo_removed};
-use super::{ccm, lint};
+use super::immutable::{immutable_change, kept_defaults, left_behind, undo_removed};
+use super::{Severity, ccm, lint};
 use crate::kinds::events::Event;
 use crate::kinds::service::{self, is_load_balancer};
 use crate::kinds::{Context, Guard, KindRules, Related, Verdict};
@@ -57,16 +59,13 @@ impl KindRules for Service {
     }
 
     fn notes(&self, live: Option<&Value>, desired: &Value) -> Vec<String> {
-        let mut notes: Vec<String> = lint(desired).iter().map(ToString::to_string).collect();
+        let mut notes = Vec::new();
         if live.is_none()
             && let Some((version, suffix)) = Settings::of(desired).as_ref().and_then(least_ccm)
         {
             notes.push(format!("{suffix} needs CCM {version} or newer; an older one ignores it"));
         }
         if let Some(live) = live {
-            notes.extend(undo_removed(live, desired).into_iter().map(|(key, value)| {
-                format!("{key}: removing it leaves the load balancer as it is, so its default {value} is written once")
-            }));
             notes.extend(left_behind(live, desired).into_iter().map(|suffix| {
                 format!("{suffix}: removing it leaves the load balancer as it is, and there is no default to write")
             }));
@@ -77,6 +76,20 @@ impl KindRules for Service {
             }
         }
         notes
+    }
+
+    fn warnings(&self, desired: &Value) -> Vec<String> {
+        let findings = lint(desired).into_iter();
+        findings
+            .filter(|finding| finding.severity == Severity::Warning)
+            .map(|finding| finding.to_string())
+            .collect()
+    }
+
+    fn kept_annotations(&self, ours: &Value, desired: &Value) -> BTreeMap<String, String> {
+        let mut kept = kept_defaults(ours, desired);
+        kept.extend(undo_removed(ours, desired));
+        kept
     }
 
     fn guard(&self, live: &Value) -> Option<Guard> {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Graph, GraphError, GraphErrors, Need, ObjectId, OnChange, Resource, Scope, Stack, Until, late, order,
-    references,
+    Graph, GraphError, GraphErrors, Need, ObjectId, OnChange, Resource, Scope, Stack, Until, late,
+    load_balancers, order, references,
 };
 
 /// On objects that the program protects: the protection outlives their leaving the program.
@@ -36,6 +36,7 @@ pub(super) fn finish(stack: Stack) -> Result<Graph, GraphErrors> {
     // What a builder has complained about is not said again in other words.
     let known: Vec<super::Location> = errors.iter().map(|error| error.location.clone()).collect();
     errors.extend(found.errors.into_iter().filter(|error| !known.contains(&error.location)));
+    errors.extend(load_balancers::check(&resources, &errors));
     for (from, need) in found.needs {
         if need.on != from
             && !resources[from].needs.iter().any(|known| known.on == need.on && known.until >= need.until)

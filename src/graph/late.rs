@@ -80,6 +80,7 @@ pub fn unresolved(body: &Value) -> Vec<LateRef> {
 ///
 /// # Errors
 /// The first late value that `lookup` doesn't know; the body is then left half filled and must not be used.
+#[expect(clippy::result_large_err, reason = "the caller takes the reference apart; this is no hot path")]
 pub fn fill(body: &mut Value, lookup: &dyn Fn(&LateRef) -> Option<Value>) -> Result<(), LateRef> {
     match body {
         Value::String(text) if text.contains(OPEN) => {

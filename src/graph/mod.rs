@@ -8,6 +8,7 @@ mod definition;
 mod finish;
 mod handle;
 pub mod late;
+mod load_balancers;
 mod location;
 mod object_id;
 mod order;

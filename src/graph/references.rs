@@ -29,111 +29,117 @@ pub(super) fn find(resources: &[Resource]) -> Found {
                 found.needs.push((from, Need { on, until, why: why.to_owned() }));
             }
         };
-        let namespace = resource.id.namespace.as_deref();
-        let text = |pointer: &str| resource.body.pointer(pointer).and_then(Value::as_str);
-        if let Some(namespace) = namespace {
+        if let Some(namespace) = resource.id.namespace.as_deref() {
             need(names.get("Namespace", None, namespace), Until::Ready, "its namespace");
         }
         need(names.crd(resource), Until::Ready, "its kind");
+        by_kind(resource, &names, &mut need);
         for late in late::unresolved(&resource.body) {
             if let Some(on) = resources.iter().position(|other| other.id == late.id) {
                 found.needs.push((from, late_need(on)));
             }
         }
-        let mut need = |on: Option<usize>, until: Until, why: &str| {
-            if let Some(on) = on {
-                found.needs.push((from, Need { on, until, why: why.to_owned() }));
-            }
-        };
-        match resource.gvk.kind.as_str() {
-            "StatefulSet" => {
-                need(
-                    text("/spec/serviceName").and_then(|name| names.get("Service", namespace, name)),
-                    Until::Applied,
-                    "its Service",
-                );
-            }
-            "PersistentVolumeClaim" => {
-                need(
-                    text("/spec/volumeName").and_then(|name| names.get("PersistentVolume", None, name)),
-                    Until::Applied,
-                    "its volume",
-                );
-                need(
-                    text("/spec/storageClassName").and_then(|name| names.get("StorageClass", None, name)),
-                    Until::Applied,
-                    "its class",
-                );
-            }
-            "PersistentVolume" => {
-                need(
-                    text("/spec/storageClassName").and_then(|name| names.get("StorageClass", None, name)),
-                    Until::Applied,
-                    "its class",
-                );
-            }
-            "HorizontalPodAutoscaler" => {
-                if let (Some(kind), Some(name)) =
-                    (text("/spec/scaleTargetRef/kind"), text("/spec/scaleTargetRef/name"))
-                {
-                    need(names.get(kind, namespace, name), Until::Applied, "it scales it");
-                }
-            }
-            "RoleBinding" | "ClusterRoleBinding" => {
-                if let (Some(kind), Some(name)) = (text("/roleRef/kind"), text("/roleRef/name")) {
-                    let of = if kind == "Role" { namespace } else { None };
-                    need(names.get(kind, of, name), Until::Applied, "its role");
-                }
-                for subject in list(&resource.body, "/subjects") {
-                    let part = |name: &str| subject.get(name).and_then(Value::as_str);
-                    if part("kind") == Some("ServiceAccount") {
-                        let on = part("name").and_then(|name| {
-                            names.get("ServiceAccount", part("namespace").or(namespace), name)
-                        });
-                        need(on, Until::Applied, "its subject");
-                    }
-                }
-            }
-            "Ingress" => {
-                for name in
-                    values_of(&resource.body, "service").filter_map(|service| service.get("name")?.as_str())
-                {
-                    need(names.get("Service", namespace, name), Until::Applied, "it routes to it");
-                }
-            }
-            "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" | "APIService" => {
-                for service in values_of(&resource.body, "service") {
-                    let part = |name: &str| service.get(name).and_then(Value::as_str);
-                    let on = part("name").and_then(|name| names.get("Service", part("namespace"), name));
-                    need(on, Until::Ready, "the API server calls it");
-                }
-            }
-            "Service" => found.errors.extend(check_target_ports(resource, resources)),
-            _ => {}
+        if resource.gvk.kind == "Service" {
+            found.errors.extend(check_target_ports(resource, resources));
         }
-        if let Some(template) = pods::template(&resource.gvk.kind, &resource.body) {
-            for reference in pods::references(template) {
-                let Some(on) = names.get(reference.kind, namespace, &reference.name) else { continue };
-                if let Some(key) = &reference.key
-                    && !reference.optional
-                    && !has_key(&resources[on].body, key)
-                {
-                    found.errors.push(missing_key(resource, &resources[on], key));
-                }
-                found.needs.push((from, Need { on, until: Until::Applied, why: reference.why.to_owned() }));
-            }
-            // A pod that acts on the API needs its rights before it starts.
-            let account = template.pointer("/spec/serviceAccountName").and_then(Value::as_str);
-            for binding in
-                account.into_iter().flat_map(|account| names.bindings(resources, namespace, account))
-            {
-                found
-                    .needs
-                    .push((from, Need { on: binding, until: Until::Applied, why: "its rights".to_owned() }));
-            }
-        }
+        in_pods(from, resources, &names, &mut found);
     }
     found
+}
+
+/// What the fields of single kinds name.
+fn by_kind(resource: &Resource, names: &Names<'_>, need: &mut dyn FnMut(Option<usize>, Until, &str)) {
+    let namespace = resource.id.namespace.as_deref();
+    let text = |pointer: &str| resource.body.pointer(pointer).and_then(Value::as_str);
+    match resource.gvk.kind.as_str() {
+        "StatefulSet" => {
+            need(
+                text("/spec/serviceName").and_then(|name| names.get("Service", namespace, name)),
+                Until::Applied,
+                "its Service",
+            );
+        }
+        "PersistentVolumeClaim" => {
+            need(
+                text("/spec/volumeName").and_then(|name| names.get("PersistentVolume", None, name)),
+                Until::Applied,
+                "its volume",
+            );
+            need(
+                text("/spec/storageClassName").and_then(|name| names.get("StorageClass", None, name)),
+                Until::Applied,
+                "its class",
+            );
+        }
+        "PersistentVolume" => {
+            need(
+                text("/spec/storageClassName").and_then(|name| names.get("StorageClass", None, name)),
+                Until::Applied,
+                "its class",
+            );
+        }
+        "HorizontalPodAutoscaler" => {
+            if let (Some(kind), Some(name)) =
+                (text("/spec/scaleTargetRef/kind"), text("/spec/scaleTargetRef/name"))
+            {
+                need(names.get(kind, namespace, name), Until::Applied, "it scales it");
+            }
+        }
+        "RoleBinding" | "ClusterRoleBinding" => {
+            if let (Some(kind), Some(name)) = (text("/roleRef/kind"), text("/roleRef/name")) {
+                let of = if kind == "Role" { namespace } else { None };
+                need(names.get(kind, of, name), Until::Applied, "its role");
+            }
+            for subject in list(&resource.body, "/subjects") {
+                let part = |name: &str| subject.get(name).and_then(Value::as_str);
+                if part("kind") == Some("ServiceAccount") {
+                    let on = part("name")
+                        .and_then(|name| names.get("ServiceAccount", part("namespace").or(namespace), name));
+                    need(on, Until::Applied, "its subject");
+                }
+            }
+        }
+        "Ingress" => {
+            for name in
+                values_of(&resource.body, "service").filter_map(|service| service.get("name")?.as_str())
+            {
+                need(names.get("Service", namespace, name), Until::Applied, "it routes to it");
+            }
+        }
+        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" | "APIService" => {
+            for service in values_of(&resource.body, "service") {
+                let part = |name: &str| service.get(name).and_then(Value::as_str);
+                let on = part("name").and_then(|name| names.get("Service", part("namespace"), name));
+                need(on, Until::Ready, "the API server calls it");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a pod template names.
+fn in_pods(from: usize, resources: &[Resource], names: &Names<'_>, found: &mut Found) {
+    let resource = &resources[from];
+    let namespace = resource.id.namespace.as_deref();
+    if let Some(template) = pods::template(&resource.gvk.kind, &resource.body) {
+        for reference in pods::references(template) {
+            let Some(on) = names.get(reference.kind, namespace, &reference.name) else { continue };
+            if let Some(key) = &reference.key
+                && !reference.optional
+                && !has_key(&resources[on].body, key)
+            {
+                found.errors.push(missing_key(resource, &resources[on], key));
+            }
+            found.needs.push((from, Need { on, until: Until::Applied, why: reference.why.to_owned() }));
+        }
+        // A pod that acts on the API needs its rights before it starts.
+        let account = template.pointer("/spec/serviceAccountName").and_then(Value::as_str);
+        for binding in account.into_iter().flat_map(|account| names.bindings(resources, namespace, account)) {
+            found
+                .needs
+                .push((from, Need { on: binding, until: Until::Applied, why: "its rights".to_owned() }));
+        }
+    }
 }
 
 struct Names<'a> {

@@ -189,3 +189,58 @@ fn long_stack_labels_stay_legal_and_apart() {
     assert!(label.len() <= 63);
     assert_ne!(label, stack_label(&"n".repeat(63), "name-b"));
 }
+
+const SLB: &str = "service.beta.kubernetes.io/alibaba-cloud-loadbalancer-";
+
+fn balancer(name: &str, annotations: &[(&str, &str)]) -> serde_json::Value {
+    let annotations: serde_json::Map<_, _> =
+        annotations.iter().map(|(suffix, value)| (format!("{SLB}{suffix}"), json!(value))).collect();
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "annotations": annotations},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 1935, "protocol": "TCP"}]}})
+}
+
+#[test]
+fn annotations_that_ccm_would_refuse_are_errors_however_they_were_written() {
+    let mut untyped = stack();
+    let line = line!() + 1;
+    untyped.object(balancer("srs", &[("address-type", "Intranet")]));
+    let errors = untyped.finish().unwrap_err();
+    assert_eq!(errors.errors.len(), 1, "{}", messages(&errors));
+    assert_eq!(errors.errors[0].location.line, line);
+    assert!(
+        errors.errors[0].message.starts_with("Service srs: ")
+            && errors.errors[0].message.contains("address-type")
+    );
+    assert!(errors.errors[0].hint.as_ref().is_some_and(|hint| hint.contains("\"intranet\"")));
+
+    let mut yaml = stack();
+    yaml.yaml_text("edge.yaml", &balancer("srs", &[("specs", "slb.s1.small")]).to_string());
+    let errors = yaml.finish().unwrap_err();
+    assert_eq!(errors.errors[0].location.file, "edge.yaml");
+    assert!(errors.errors[0].hint.as_ref().is_some_and(|hint| hint.contains("-spec?")));
+
+    let mut typed = stack();
+    typed.add::<k8s_openapi::api::core::v1::Service>(
+        serde_json::from_value(balancer("srs", &[("delete-protection", "ON")])).unwrap(),
+    );
+    assert!(messages(&typed.finish().unwrap_err()).contains("delete-protection"));
+
+    // What is only doubtful is for the plan to say.
+    let mut doubtful = stack();
+    doubtful.object(balancer("srs", &[("something-quite-else", "1")]));
+    assert!(doubtful.finish().is_ok());
+}
+
+#[test]
+fn services_that_take_a_listener_from_each_other_are_refused_at_the_second() {
+    let reusing = [("id", "lb-a"), ("force-override-listeners", "true")];
+    let mut stack = stack();
+    stack.object(balancer("a", &reusing));
+    let line = line!() + 1;
+    stack.object(balancer("b", &reusing));
+    let errors = stack.finish().unwrap_err();
+    assert_eq!(errors.errors.len(), 1, "{}", messages(&errors));
+    assert_eq!(errors.errors[0].location.line, line);
+    assert!(errors.errors[0].message.contains("live/a and live/b"));
+    assert_eq!(errors.errors[0].hint.as_deref(), Some("give each a port of its own"));
+}

@@ -31,6 +31,8 @@ mod workload;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 pub use table::rules;
@@ -109,6 +111,20 @@ pub trait KindRules: Sync {
     fn notes(&self, live: Option<&Value>, desired: &Value) -> Vec<String> {
         let _ = (live, desired);
         Vec::new()
+    }
+
+    /// What is doubtful about `desired`, in words for the plan.
+    fn warnings(&self, desired: &Value) -> Vec<String> {
+        let _ = desired;
+        Vec::new()
+    }
+
+    /// Annotations by key that are written although `desired` has them no more, because leaving them out undoes nothing. `ours` is the live
+    /// object with no other annotations than those that we wrote. What this says for an object that has them already must be what it has:
+    /// else no plan would ever be empty.
+    fn kept_annotations(&self, ours: &Value, desired: &Value) -> BTreeMap<String, String> {
+        let _ = (ours, desired);
+        BTreeMap::new()
     }
 
     /// Which guard protects `live` against deletion: it costs data, an address or other people's objects.

@@ -42,14 +42,13 @@ pub fn judge(change: &Change, live: Option<Value>, answer: Answer, environment: 
         }
     };
     match (change.action, live) {
-        (Action::Create, None) => Again::Same(Box::new(change.clone())),
+        (Action::Create, None) | (Action::Delete, _) => Again::Same(Box::new(change.clone())),
         (Action::Create, Some(_)) => {
             Again::Moved { message: format!("{} was created by somebody else", change.id) }
         }
         (Action::Update | Action::Replace, None) => {
             Again::Moved { message: format!("{} is gone", change.id) }
         }
-        (Action::Delete, _) => Again::Same(Box::new(change.clone())),
         (Action::Update | Action::Replace, Some(live)) => {
             let uid = live.pointer("/metadata/uid").and_then(Value::as_str);
             if uid != change.uid.as_deref() {
@@ -61,6 +60,18 @@ pub fn judge(change: &Change, live: Option<Value>, answer: Answer, environment: 
             let Some(now) = target.update(environment, &change.body, &live, &after, Sent::Changed) else {
                 return Again::Nothing;
             };
+            if now.action != change.action {
+                let message = if now.action == Action::Replace {
+                    format!(
+                        "{} can now only be deleted and created again: {}",
+                        change.id,
+                        now.reasons.join("; ")
+                    )
+                } else {
+                    format!("{} no longer has to be replaced", change.id)
+                };
+                return Again::Moved { message };
+            }
             match difference(change, &now) {
                 None => Again::Same(Box::new(Change {
                     uid: now.uid,

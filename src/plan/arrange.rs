@@ -52,7 +52,7 @@ pub(super) fn order(changes: &mut Vec<Change>, prunes: Vec<Change>, graph: &Grap
 }
 
 /// Links deletions in the reverse of the graph's order; kinds that others stand on go last, namespaces last of all.
-pub(super) fn reverse(changes: &mut Vec<Change>, graph: &Graph) {
+pub(super) fn reverse(changes: &mut [Change], graph: &Graph) {
     // Namespaces and CRDs after everything else, the rest by how late the graph would make them.
     changes.sort_by_key(|change| {
         let declared = graph.position(&change.id);

@@ -49,7 +49,7 @@ pub struct Change {
     pub diff_hash: String,
     /// Who has checked it.
     pub checked: Checked,
-    /// Why it is replaced rather than updated; what a replacement or deletion loses.
+    /// Why it is replaced rather than updated.
     pub reasons: Vec<String>,
     /// What is lost by it (an address, data, running pods).
     pub loses: Vec<String>,

@@ -43,11 +43,11 @@ impl Target<'_> {
         let diff = diff(None, Some(after), &context);
         let mut change = self.change(Action::Create, diff, body, None);
         change.checked = checked;
-        change.reasons = rules(self.gvk).notes(None, body);
         change
     }
 
-    /// The update that leads from `live` to what the dry-run said, with people's additions taken out; `None` if nothing changes.
+    /// The update that leads from `live` to what the dry-run said, with people's additions taken out; `None` if nothing changes. If the
+    /// server takes it, but what stands behind the object would not, it is a replacement.
     pub(super) fn update(
         &self,
         environment: &Environment,
@@ -64,9 +64,11 @@ impl Target<'_> {
         if diff.is_empty() {
             return None;
         }
+        if let Some(reason) = rules(self.gvk).replaces(live, &after) {
+            return Some(self.replacement(diff, body, live, vec![reason]));
+        }
         let mut change = self.change(Action::Update, diff, body, Some(live));
         change.removals = removals(live, &added);
-        change.reasons = rules(self.gvk).notes(Some(live), body);
         Some(change)
     }
 
@@ -99,6 +101,16 @@ impl Target<'_> {
                 FieldChange { path: path.to_string(), op, before, after, cause: Cause::Intent }
             })
             .collect();
+        self.replacement(diff, body, live, reasons)
+    }
+
+    fn replacement(
+        &self,
+        diff: Vec<FieldChange>,
+        body: &Value,
+        live: &Value,
+        reasons: Vec<String>,
+    ) -> Change {
         let mut change = self.change(Action::Replace, diff, body, Some(live));
         change.reasons = reasons;
         change.loses = rules(self.gvk).replacement_loses(live);

@@ -7,24 +7,28 @@
 //!             └─► rejected ──► round 2: the same object under a probe name — is the object wrong, or only the transition?
 //! ```
 
+mod admission;
+mod quotas;
+#[cfg(test)]
+mod tests;
+mod undo;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::compare::{Target, noise};
-use super::conflict::{conflicts, scale_targets, yielded};
+use super::conflict::{scale_targets, yielded};
 use super::environment::hex;
 use super::owners::Sent;
 use super::proof::{self, Hashes};
 use super::rejection::{self, Ruling};
 use super::wanted::differences;
 use super::{
-    Answer, Change, Checked, Environment, Note, Plan, Question, Refusal, RefusalCode, Severity, arrange,
-    prune, quota, refuse,
+    Action, Answer, Change, Checked, Environment, Note, Plan, Question, Refusal, Severity, arrange, prune,
+    refuse,
 };
-use crate::graph::{
-    Graph, Gvk, Late, LateRef, ObjectId, OnConflict, Resource, STACK_LABEL, late, stack_label,
-};
+use crate::graph::{Graph, Gvk, Late, LateRef, ObjectId, Resource, STACK_LABEL, late, stack_label};
 use crate::kinds::rules;
 use crate::observation::{ClusterIdentity, Observation, Rejection};
 
@@ -194,6 +198,11 @@ impl Planner {
             id: Some(resource.id.clone()),
             message: format!("{} of {} is left to {}", left.path, resource.id, left.owner.manager),
         }));
+        let mut body = body;
+        if let Some(live) = live {
+            let undone = undo::undo_removed(&resource.gvk, live, &mut body, &self.inputs.environment.manager);
+            self.notes.extend(undone.into_iter().map(|message| info(&resource.id, message)));
+        }
         let mut asked = body.clone();
         let _ = late::fill(&mut asked, &|late| Some(json!(late.sample)));
         Subject { body, asked, stage: Stage::Refused }
@@ -246,51 +255,6 @@ impl Planner {
         })
     }
 
-    /// What needs no server to be refused.
-    fn refuse_at_sight(&self, resource: &Resource, all: &[Resource]) -> Option<Refusal> {
-        let observation = &self.inputs.observation;
-        let state = &self.inputs.state_namespace;
-        let refuse = |code, message, hint| Some(refuse::refusal(resource, code, message, Some(hint)));
-        if resource.id.namespace.as_ref() == Some(state)
-            || (resource.id.kind == "Namespace" && resource.id.name == *state)
-        {
-            let message =
-                format!("{} would be in {state}, where the state of all stacks is kept", resource.id);
-            return refuse(RefusalCode::StateNamespace, message, "choose another namespace");
-        }
-        if !observation.kinds.contains_key(&resource.gvk) && !brings_kind(all, &resource.gvk) {
-            let message =
-                format!("the server knows no kind {} in {}", resource.gvk.kind, resource.gvk.api_version());
-            let hint = "check apiVersion and kind, or add its CustomResourceDefinition to the stack";
-            return refuse(RefusalCode::UnknownKind, message, hint);
-        }
-        if let Some(namespace) = &resource.id.namespace {
-            if observation.terminating_namespaces.contains(namespace) {
-                let message = format!("the namespace {namespace} of {} is being deleted", resource.id);
-                return refuse(
-                    RefusalCode::TerminatingNamespace,
-                    message,
-                    "wait until it is gone, then plan again",
-                );
-            }
-            let made = all.iter().any(|other| other.id.kind == "Namespace" && other.id.name == *namespace);
-            if !observation.namespaces.contains(namespace) && !made {
-                let message = format!("the namespace {namespace} of {} is not there", resource.id);
-                return refuse(RefusalCode::RefusedByServer, message, "add the Namespace to the stack");
-            }
-        }
-        let other = owner(observation.live.get(&resource.id)?)?;
-        if other == stack_label(&self.inputs.graph.namespace, &self.inputs.graph.stack) {
-            return None;
-        }
-        let message = format!("{} belongs to another stack, {other} (namespace.name)", resource.id);
-        refuse(
-            RefusalCode::OtherStack,
-            message,
-            "give it another name here, or take it out of that stack first",
-        )
-    }
-
     fn is_proven(&self, resource: &Resource, subject: &Subject, live: &Value) -> bool {
         let Some((uid, hashes)) = self.inputs.recorded.get(&resource.id) else { return false };
         live.pointer("/metadata/uid").and_then(Value::as_str) == Some(uid)
@@ -314,42 +278,6 @@ impl Planner {
             }
             Some(_) => Sent::Changed,
         }
-    }
-
-    /// Whether the resource can go on: refuses what nobody has decided, notes what is taken.
-    fn settle_conflicts(&mut self, resource: &Resource, subject: &Subject) -> bool {
-        let Some(live) = self.inputs.observation.live.get(&resource.id) else { return true };
-        let sent = match self.sent(resource, &subject.body) {
-            // A run that was killed before it could note what it sent; the label says that the object is ours.
-            Sent::Never if owner(live).is_some() => Sent::Changed,
-            sent => sent,
-        };
-        let environment = &self.inputs.environment;
-        let found = conflicts(
-            live,
-            &subject.asked,
-            &environment.manager,
-            sent,
-            &resource.policy,
-            &*environment.fingerprint,
-        );
-        let mut free = true;
-        for conflict in found {
-            if conflict.resolution == OnConflict::Refuse {
-                free = false;
-                self.refusals.push(refuse::conflict(resource, &conflict));
-            } else {
-                self.notes.push(Note {
-                    severity: Severity::Info,
-                    id: Some(resource.id.clone()),
-                    message: format!(
-                        "{} of {} is taken from {}",
-                        conflict.path, resource.id, conflict.owner.manager
-                    ),
-                });
-            }
-        }
-        free
     }
 
     /// Takes one answer; gives the next question, if one is needed.
@@ -380,18 +308,25 @@ impl Planner {
                         message: format!("{} is there already, and is taken into the stack", resource.id),
                     });
                 }
-                self.subjects[number].stage =
-                    change.map_or(Stage::Unchanged, |change| Stage::Decided(Box::new(change)));
+                match change {
+                    None => self.subjects[number].stage = Stage::Unchanged,
+                    Some(change) if change.action == Action::Replace => {
+                        self.settle_replacement(number, resource, change);
+                    }
+                    Some(change) => self.subjects[number].stage = Stage::Decided(Box::new(change)),
+                }
             }
             (Stage::Asked { .. }, Answer::Rejected(rejection), None) => {
                 let ruling = rejection::classify_create(&rejection);
                 self.refusals.extend(refuse::ruling(resource, ruling));
             }
             (Stage::Asked { .. }, Answer::Rejected(rejection), Some(live)) => {
-                return self.rule(number, resource, live.clone(), rejection, None);
+                let live = live.clone();
+                return self.rule(number, resource, &live, rejection, None);
             }
             (Stage::Probed { rejection }, answer, Some(live)) => {
-                return self.rule(number, resource, live.clone(), rejection, Some(&answer));
+                let live = live.clone();
+                return self.rule(number, resource, &live, rejection, Some(&answer));
             }
             (stage, ..) => self.subjects[number].stage = stage,
         }
@@ -403,14 +338,14 @@ impl Planner {
         &mut self,
         number: usize,
         resource: &Resource,
-        live: Value,
+        live: &Value,
         rejection: Rejection,
         probe: Option<&Answer>,
     ) -> Option<Question> {
         let rules = rules(&resource.gvk);
         let subject = &self.subjects[number];
         let environment = &self.inputs.environment;
-        let changed = differences(&live, &subject.asked, &environment.manager);
+        let changed = differences(live, &subject.asked, &environment.manager);
         match rejection::classify(&rejection, &changed, rules.immutable(), rules.name_is_spec(), probe) {
             Ruling::NeedsProbe => {
                 let question = probe_question(number, resource, &subject.asked, None);
@@ -420,13 +355,8 @@ impl Planner {
             Ruling::Replace { reasons } => {
                 let target =
                     Target { gvk: &resource.gvk, id: &resource.id, resource: Some((number, resource)) };
-                let change = target.replace(environment, &subject.body, &live, reasons);
-                // What loses an address or data is agreed to in the program, not only at the prompt.
-                if resource.policy.protect || (change.guard.is_some() && !resource.policy.allow_replace) {
-                    self.refusals.push(refuse::replacement(resource, &change));
-                } else {
-                    self.subjects[number].stage = Stage::Decided(Box::new(change));
-                }
+                let change = target.replace(environment, &subject.body, live, reasons);
+                self.settle_replacement(number, resource, change);
                 None
             }
             ruling => {
@@ -436,19 +366,41 @@ impl Planner {
         }
     }
 
+    /// What loses an address or data is agreed to in the program, not only at the prompt.
+    fn settle_replacement(&mut self, number: usize, resource: &Resource, change: Change) {
+        if resource.policy.protect || (change.guard.is_some() && !resource.policy.allow_replace) {
+            self.refusals.push(refuse::replacement(resource, &change));
+        } else {
+            self.subjects[number].stage = Stage::Decided(Box::new(change));
+        }
+    }
+
+    /// What the rules of its kind remark about a change.
+    fn remark(&mut self, change: &Change, asked: &Value) {
+        let rules = rules(&change.gvk);
+        let live = change.live.as_ref().filter(|_| change.action == Action::Update);
+        let warnings = rules.warnings(asked).into_iter().map(|message| (Severity::Warning, message));
+        let notes = rules.notes(live, asked).into_iter().map(|message| (Severity::Info, message));
+        let id = Some(change.id.clone());
+        self.notes.extend(warnings.chain(notes).map(|(severity, message)| Note {
+            severity,
+            id: id.clone(),
+            message,
+        }));
+    }
+
     fn finish(mut self) -> Plan {
         let mut changes = Vec::new();
         let mut unchanged = Vec::new();
         let mut bodies = Vec::new();
-        for (subject, resource) in
-            std::mem::take(&mut self.subjects).into_iter().zip(&self.inputs.graph.resources)
-        {
+        for (number, subject) in std::mem::take(&mut self.subjects).into_iter().enumerate() {
             match subject.stage {
                 Stage::Decided(change) => {
+                    self.remark(&change, &subject.asked);
                     changes.push(*change);
                     bodies.push(subject.asked);
                 }
-                Stage::Unchanged => unchanged.push(resource.id.clone()),
+                Stage::Unchanged => unchanged.push(self.inputs.graph.resources[number].id.clone()),
                 Stage::Asked { .. } | Stage::Probed { .. } | Stage::Refused => {}
             }
         }
@@ -465,47 +417,6 @@ impl Planner {
             refusals: self.refusals,
         }
     }
-
-    /// A dry-run sees each object alone; whether all fit together is computed here.
-    fn check_quotas(&mut self, changes: &[Change], bodies: &[Value], prunes: &[Change]) {
-        let kinds = &self.inputs.observation.kinds;
-        let after = bodies.iter().map(Some).chain(std::iter::repeat(None));
-        let uses: Vec<quota::QuotaChange<'_>> = changes
-            .iter()
-            .chain(prunes)
-            .zip(after)
-            .filter_map(|(change, after)| {
-                Some(quota::QuotaChange {
-                    namespace: change.id.namespace.as_deref()?,
-                    plural: &kinds.get(&change.gvk)?.plural,
-                    group: &change.gvk.group,
-                    before: change.live.as_ref(),
-                    after,
-                })
-            })
-            .collect();
-        let report = quota::exceeded(&self.inputs.observation.quotas, &uses);
-        self.notes.extend(report.notes.into_iter().map(|message| Note {
-            severity: Severity::Info,
-            id: None,
-            message,
-        }));
-        self.refusals.extend(report.exceeded.into_iter().map(|exceeded| Refusal {
-            code: RefusalCode::Quota,
-            id: None,
-            location: None,
-            message: format!(
-                "the ResourceQuota {} of namespace {} allows {} {}; {} are used and this plan adds {}",
-                exceeded.quota,
-                exceeded.namespace,
-                exceeded.hard,
-                exceeded.resource,
-                exceeded.used,
-                exceeded.adds
-            ),
-            hint: Some("raise the ResourceQuota, or ask for less".to_owned()),
-        }));
-    }
 }
 
 /// Whose object it is, by its label.
@@ -513,13 +424,8 @@ pub(super) fn owner(live: &Value) -> Option<&str> {
     live.pointer("/metadata/labels")?.get(STACK_LABEL)?.as_str()
 }
 
-fn brings_kind(all: &[Resource], gvk: &Gvk) -> bool {
-    all.iter().any(|resource| {
-        let text = |pointer: &str| resource.body.pointer(pointer).and_then(Value::as_str);
-        resource.gvk.kind == "CustomResourceDefinition"
-            && text("/spec/group") == Some(&gvk.group)
-            && text("/spec/names/kind") == Some(&gvk.kind)
-    })
+fn info(id: &ObjectId, message: String) -> Note {
+    Note { severity: Severity::Info, id: Some(id.clone()), message }
 }
 
 fn probe_question(number: usize, resource: &Resource, body: &Value, namespace: Option<&str>) -> Question {

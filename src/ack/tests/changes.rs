@@ -109,7 +109,8 @@ fn services_that_take_listeners_from_each_other() {
     ] {
         let findings = shared_listeners([&first, &second]);
         assert_eq!(findings.len(), expected, "{second}");
-        for finding in findings {
+        for (last, finding) in findings {
+            assert_eq!(last, 1);
             assert!(
                 finding.message.contains("live/a and live/b") && finding.message.contains("TCP 8000"),
                 "{finding}"

@@ -35,6 +35,9 @@ pub fn service(name: impl Into<String>) -> ServiceBuilder {
     }
 }
 
+/// A last change to the object itself.
+type Customize = Box<dyn FnOnce(&mut Service)>;
+
 /// Makes a Service.
 pub struct ServiceBuilder {
     metadata: ObjectMeta,
@@ -42,7 +45,7 @@ pub struct ServiceBuilder {
     ports: Vec<(Port, Option<String>, Location)>,
     behind: Option<Behind>,
     balancer: Option<(Box<dyn LoadBalancer>, Location)>,
-    customize: Vec<Box<dyn FnOnce(&mut Service)>>,
+    customize: Vec<Customize>,
 }
 
 struct Behind {

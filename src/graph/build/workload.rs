@@ -73,6 +73,9 @@ pub fn daemon_set(name: impl Into<String>) -> WorkloadBuilder<DaemonSet> {
     WorkloadBuilder::new(name.into())
 }
 
+/// A last change to the object itself.
+type Customize<K> = Box<dyn FnOnce(&mut K)>;
+
 /// Makes a workload.
 pub struct WorkloadBuilder<K> {
     name: String,
@@ -84,7 +87,7 @@ pub struct WorkloadBuilder<K> {
     pod: PodSpec,
     configs: Vec<Config>,
     errors: Vec<GraphError>,
-    customize: Vec<Box<dyn FnOnce(&mut K)>>,
+    customize: Vec<Customize<K>>,
 }
 
 impl<K: Workload> WorkloadBuilder<K> {
