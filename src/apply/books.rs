@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 use stackctl_state::{
-    Entry, Expect, Grant, Hash128, Inventory, Lock, LockError, LockRequest, ObjectId as StateId, Run,
+    Entry, Expect, Grant, Hash128, Inventory, Lock, LockError, LockRequest, Locked, ObjectId as StateId, Run,
     StackId, StackKey, Store, StoreError, Verb, Version,
 };
 use tokio::sync::watch;
 
+use super::holder;
 use super::prepare::Prepared;
 use super::record::{RecordError, Recorder};
 use super::{Report, ResultOf};
@@ -86,9 +87,23 @@ impl Books {
 
     async fn take_lock(&self) -> Result<Grant, RecordError> {
         let mut lock = Lock::new(Arc::clone(&self.store), &self.stack);
-        let request = LockRequest { holder: holder(), ttl: LOCK_FOR };
-        let grant = lock.acquire(&request, Timestamp::now()).await.map_err(|error| match error {
-            LockError::Locked(locked) => RecordError::Locked(locked),
+        let request = LockRequest { holder: holder::name(), ttl: LOCK_FOR };
+        let mut acquired = lock.acquire(&request, Timestamp::now()).await;
+        if let Err(LockError::Locked(locked)) = &acquired
+            && holder::is_dead(&locked.holder)
+        {
+            // What it sent last may still arrive: every write bears a condition that then fails, on one side or the other.
+            let Locked { holder, expires, fencing, .. } = locked.clone();
+            acquired = match lock.release(&Grant { holder, fencing, expires }).await {
+                // Lost: somebody else was quicker, and is named by the second attempt.
+                Ok(()) | Err(LockError::Lost(_)) => lock.acquire(&request, Timestamp::now()).await,
+                Err(error) => Err(error),
+            };
+        }
+        let grant = acquired.map_err(|error| match error {
+            LockError::Locked(locked) => {
+                RecordError::Locked(Locked { holder: holder::shown(&locked.holder).to_owned(), ..locked })
+            }
             error => failed("the stack's lock could not be taken", error),
         })?;
         let lock = Arc::new(tokio::sync::Mutex::new(lock));
@@ -231,16 +246,6 @@ impl Recorder for Books {
 
 fn failed(message: &str, error: impl std::error::Error + Send + Sync + 'static) -> RecordError {
     RecordError::Failed { message: message.to_owned(), source: Some(Box::new(error)) }
-}
-
-/// Who we are, for whoever waits for the lock: user, machine and process.
-fn holder() -> String {
-    let name = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
-    let user = name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "somebody".to_owned());
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let machine = if machine.trim().is_empty() { "unknown" } else { machine.trim() };
-    // The time makes the name this run's alone: process numbers come again.
-    format!("{user}@{machine} (process {}, {})", std::process::id(), Timestamp::now().as_second())
 }
 
 fn state_id(gvk: &Gvk, id: &ObjectId) -> StateId {

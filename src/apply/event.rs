@@ -12,7 +12,7 @@ use crate::plan::Action;
 pub enum RunEvent {
     /// A change was begun.
     Started {
-        /// Number in the plan's changes.
+        /// Number in the plan's changes; beyond them: a resource that doesn't change, and is waited for.
         change: usize,
         /// Which object.
         id: ObjectId,
@@ -21,7 +21,7 @@ pub enum RunEvent {
     },
     /// The API server has it (for deletions: it has taken the deletion on, or if that is waited for, it is gone).
     Applied {
-        /// Number in the plan's changes.
+        /// Number in the plan's changes; beyond them: a resource that doesn't change, and is waited for.
         change: usize,
         /// Which object.
         id: ObjectId,
@@ -32,7 +32,7 @@ pub enum RunEvent {
     },
     /// It is being waited for; sent when the reason changes.
     Waiting {
-        /// Number in the plan's changes.
+        /// Number in the plan's changes; beyond them: a resource that doesn't change, and is waited for.
         change: usize,
         /// Which object.
         id: ObjectId,
@@ -41,7 +41,7 @@ pub enum RunEvent {
     },
     /// It works; a deletion that was waited for: it is gone.
     Ready {
-        /// Number in the plan's changes.
+        /// Number in the plan's changes; beyond them: a resource that doesn't change, and is waited for.
         change: usize,
         /// Which object.
         id: ObjectId,
@@ -52,7 +52,7 @@ pub enum RunEvent {
     },
     /// It went wrong.
     Failed {
-        /// Number in the plan's changes.
+        /// Number in the plan's changes; beyond them: a resource that doesn't change, and is waited for.
         change: usize,
         /// Which object.
         id: ObjectId,
@@ -61,7 +61,7 @@ pub enum RunEvent {
     },
     /// It was not begun, because something it needs failed or the run was stopped.
     Skipped {
-        /// Number in the plan's changes.
+        /// Number in the plan's changes; beyond them: a resource that doesn't change, and is waited for.
         change: usize,
         /// Which object.
         id: ObjectId,
@@ -133,6 +133,8 @@ pub enum Outcome {
 pub struct Report {
     /// Of every change of the plan, in its order: the object, what was done and how it ended.
     pub results: Vec<(ObjectId, Action, ResultOf)>,
+    /// Of what didn't change and was waited for, because it was not ready.
+    pub unchanged: Vec<(ObjectId, ResultOf)>,
     /// How it ended.
     pub outcome: Outcome,
     /// Seconds it took.

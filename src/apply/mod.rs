@@ -9,6 +9,7 @@ mod clock;
 mod event;
 mod evidence;
 mod gone;
+mod holder;
 mod prepare;
 mod record;
 mod related;
@@ -18,6 +19,7 @@ mod schedule;
 mod status;
 #[cfg(test)]
 mod tests;
+mod unready;
 mod wait;
 mod watches;
 
@@ -28,4 +30,5 @@ pub use record::{RecordError, Recorder};
 pub use run::{FindRules, Run, RunError, RunOptions};
 pub use schedule::ScheduleError;
 pub use status::status;
+pub use unready::Unready;
 pub use wait::Deadlines;

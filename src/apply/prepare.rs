@@ -9,6 +9,8 @@ use stackctl_state::{
     InvalidStackId, Inventory, InventoryError, KeyError, StackId, StackKey, Store, Version,
 };
 
+use super::clock::Clock;
+use super::unready::{Unready, unready};
 use crate::cluster::{ApplyOptions, Cluster, ClusterError, STATE_NAMESPACE, Wanted, observe};
 use crate::graph::{Graph, Gvk, ObjectId, STACK_LABEL, stack_label};
 use crate::observation::{KindInfo, Rejection};
@@ -39,6 +41,8 @@ pub enum PrepareError {
 pub struct Prepared {
     /// The plan.
     pub plan: Plan,
+    /// What doesn't change and is not ready at first look; nothing for `down`.
+    pub unready: Vec<Unready>,
     /// The kinds that were observed.
     pub kinds: BTreeMap<Gvk, KindInfo>,
     /// Who plans, and with which key.
@@ -66,6 +70,7 @@ pub async fn prepare(
     let read = read(cluster, store, graph).await?;
     let kinds = read.inputs.observation.kinds.clone();
     let environment = read.inputs.environment.clone();
+    let (graph, live) = (read.inputs.graph.clone(), read.inputs.observation.live.clone());
     let mut step = plan::start(Inputs { full, ..read.inputs });
     let plan = loop {
         match step {
@@ -76,8 +81,10 @@ pub async fn prepare(
             }
         }
     };
+    let unready = unready(&graph, &plan, &kinds, &live, Clock::start().now());
     Ok(Prepared {
         plan,
+        unready,
         kinds,
         environment,
         stack: read.stack,
@@ -101,6 +108,7 @@ pub async fn prepare_down(
     let environment = read.inputs.environment.clone();
     Ok(Prepared {
         plan: plan::down(read.inputs),
+        unready: Vec::new(),
         kinds,
         environment,
         stack: read.stack,

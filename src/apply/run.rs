@@ -17,10 +17,11 @@ use super::evidence;
 use super::record::{RecordError, Recorder};
 use super::request::{Deleting, Made, Requests};
 use super::schedule::{Schedule, ScheduleError};
+use super::unready::{Standing, Unready};
 use super::wait::{Awaited, Deadlines, Turn, Until, Waits};
 use super::watches::uid;
 use crate::cluster::Cluster;
-use crate::graph::{Gvk, Scope};
+use crate::graph::{Gvk, ObjectId, Scope};
 use crate::kinds::{KindRules, Missing};
 use crate::observation::KindInfo;
 use crate::plan::{Action, Change, Environment, Plan};
@@ -72,6 +73,8 @@ pub struct Run {
     pub cluster: Arc<dyn Cluster>,
     /// The plan.
     pub plan: Plan,
+    /// What it doesn't change and is waited for too, once the changes are done.
+    pub unready: Vec<Unready>,
     /// Who applies: what the plan was made with.
     pub environment: Environment,
     /// The kinds that were observed; others are looked up when they are needed.
@@ -89,7 +92,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Carries the plan out. A plan without changes sends nothing and records nothing.
+    /// Carries the plan out. A plan without changes writes nothing and records nothing; it only waits for what isn't ready.
     ///
     /// # Errors
     /// Only for what keeps the run from beginning; whatever goes wrong with a change stands in the report.
@@ -98,13 +101,13 @@ impl Run {
             return Err(RunError::Refused { count: self.plan.refusals.len() });
         }
         let start = Instant::now();
-        if self.plan.changes.is_empty() {
-            return Ok(Report { results: Vec::new(), outcome: Outcome::Done, seconds: 0.0, writes: 0 });
-        }
         let schedule =
             Schedule::new(self.plan.changes.iter().map(|change| &change.after), self.options.parallel)?;
         let ids: Vec<_> = self.plan.changes.iter().map(|change| change.id.clone()).collect();
-        self.recorder.begin(&ids).await?;
+        let records = !ids.is_empty();
+        if records {
+            self.recorder.begin(&ids).await?;
+        }
 
         let clock = Clock::start();
         let versions =
@@ -118,11 +121,13 @@ impl Run {
             rules: self.rules,
             wait: self.options.wait,
             recorder: self.recorder,
+            records,
             events: self.events,
             clock,
             start,
             schedule,
             steps,
+            standing: Standing::new(if self.options.wait { self.unready } else { Vec::new() }),
             tasks: FuturesUnordered::new(),
             unserved: BTreeMap::new(),
             unserved_pause: Duration::ZERO,
@@ -181,11 +186,15 @@ struct Driver {
     rules: FindRules,
     wait: bool,
     recorder: Arc<dyn Recorder>,
+    /// There are changes, so that there is something to record.
+    records: bool,
     events: mpsc::UnboundedSender<RunEvent>,
     clock: Clock,
     start: Instant,
     schedule: Schedule,
     steps: Vec<Step>,
+    /// Numbered after the steps.
+    standing: Standing,
     tasks: FuturesUnordered<Task>,
     waits: Waits,
     /// CRDs that are established, with the kinds that discovery doesn't list yet, and since when it is asked.
@@ -207,7 +216,7 @@ impl Driver {
             while let Some(n) = self.schedule.begin_next() {
                 self.begin(n);
             }
-            if self.is_over() {
+            if self.is_over() && !self.begin_standing() {
                 break;
             }
             let flush_at = if let Flush::Due(at) = self.flush { Some(at) } else { None };
@@ -226,7 +235,9 @@ impl Driver {
         drop(lost);
         self.skip_unbegun();
         let report = self.report();
-        if let Err(error) = recorder.finish(&report).await {
+        if self.records
+            && let Err(error) = recorder.finish(&report).await
+        {
             self.unrecorded(&error);
         }
         report
@@ -236,6 +247,25 @@ impl Driver {
     fn is_over(&self) -> bool {
         let flushing = usize::from(matches!(self.flush, Flush::Writing(_)));
         self.tasks.len() == flushing && self.waits.is_empty()
+    }
+
+    /// Waits for what doesn't change; `false` if there is nothing more to begin. After a failure, what is missing may be what failed.
+    fn begin_standing(&mut self) -> bool {
+        let done = |step: &Step| step.result == Some(ResultOf::Done);
+        if self.standing.began_at.is_some() || self.stopped.is_some() || !self.steps.iter().all(done) {
+            return false;
+        }
+        for (at, awaited) in self.standing.begin(self.clock.now()).into_iter().enumerate() {
+            self.begin_wait(self.steps.len() + at, (self.rules)(&awaited.kind.gvk), awaited);
+        }
+        !self.is_over()
+    }
+
+    fn id(&self, n: usize) -> &ObjectId {
+        match self.steps.get(n) {
+            Some(step) => &step.change.id,
+            None => self.standing.id(n - self.steps.len()),
+        }
     }
 
     fn begin(&mut self, n: usize) {
@@ -369,7 +399,7 @@ impl Driver {
     fn turn(&mut self, turn: Turn) {
         match turn {
             Turn::Waiting { change: n, missing } => {
-                let id = self.steps[n].change.id.clone();
+                let id = self.id(n).clone();
                 let _ = self.events.send(RunEvent::Waiting { change: n, id, missing });
             }
             Turn::Ready { change: n, note } => self.ready(n, note),
@@ -402,7 +432,7 @@ impl Driver {
     }
 
     fn ready(&mut self, n: usize, note: Option<String>) {
-        let defined = defined_kinds(&self.steps[n].change);
+        let defined = self.steps.get(n).map(|step| defined_kinds(&step.change)).unwrap_or_default();
         if !defined.is_empty() && !self.unserved.contains_key(&n) {
             // Established is not served yet: discovery and the kind's paths lag behind.
             let ask = self.unserved.is_empty();
@@ -418,9 +448,9 @@ impl Driver {
     }
 
     fn tell_ready(&self, n: usize, note: Option<String>) {
-        let step = &self.steps[n];
-        let seconds = self.clock.now() - step.began_at.unwrap_or_else(|| self.clock.now());
-        let _ = self.events.send(RunEvent::Ready { change: n, id: step.change.id.clone(), note, seconds });
+        let began_at = self.steps.get(n).map_or(self.standing.began_at, |step| step.began_at);
+        let seconds = began_at.map_or(0.0, |began_at| self.clock.now() - began_at);
+        let _ = self.events.send(RunEvent::Ready { change: n, id: self.id(n).clone(), note, seconds });
     }
 
     /// Asks for every kind that isn't served yet, all at once.
@@ -464,7 +494,7 @@ impl Driver {
     }
 
     fn not_ready(&mut self, n: usize, missing: Missing, terminal: bool) {
-        let (cluster, namespace) = (Arc::clone(&self.cluster), self.steps[n].change.id.namespace.clone());
+        let (cluster, namespace) = (Arc::clone(&self.cluster), self.id(n).namespace.clone());
         self.tasks.push(Box::pin(async move {
             let logs = evidence::logs(cluster.as_ref(), namespace.as_deref(), &missing.evidence).await;
             Ended::Evidence { n, result: ResultOf::NotReady { missing, logs, terminal } }
@@ -472,13 +502,19 @@ impl Driver {
     }
 
     fn done(&mut self, n: usize) {
-        self.steps[n].result = Some(ResultOf::Done);
+        let Some(step) = self.steps.get_mut(n) else {
+            return self.standing.end(n - self.steps.len(), ResultOf::Done);
+        };
+        step.result = Some(ResultOf::Done);
         self.schedule.done(n);
     }
 
     fn fail(&mut self, n: usize, result: ResultOf) {
-        let id = self.steps[n].change.id.clone();
+        let id = self.id(n).clone();
         let _ = self.events.send(RunEvent::Failed { change: n, id: id.clone(), result: result.clone() });
+        if n >= self.steps.len() {
+            return self.standing.end(n - self.steps.len(), result);
+        }
         if let ResultOf::Stale { message } = &result {
             self.stale = true;
             self.stop(format!("the plan is stale: {message}"));
@@ -523,13 +559,13 @@ impl Driver {
     }
 
     fn interrupted_wait(&mut self, n: usize, missing: Option<Missing>) {
-        let change = &self.steps[n].change;
-        let what = match change.action {
-            Action::Delete => "it was deleted, but not waited for until it is gone",
-            Action::Replace if !self.steps[n].deleted => {
+        let what = match self.steps.get(n).map(|step| (step.change.action, step.deleted)) {
+            None => "it is as declared, but was not waited for until it works",
+            Some((Action::Delete, _)) => "it was deleted, but not waited for until it is gone",
+            Some((Action::Replace, false)) => {
                 "it is being deleted to be replaced; the next run creates it again"
             }
-            _ => "it was applied, but not waited for until it works",
+            Some(_) => "it was applied, but not waited for until it works",
         };
         let last = missing.map(|missing| format!(" ({})", missing.reason)).unwrap_or_default();
         let missing = Missing {
@@ -559,7 +595,11 @@ impl Driver {
                 (step.change.id.clone(), step.change.action, step.result.take().unwrap_or_else(unknown))
             })
             .collect();
-        let any = |wanted: fn(&ResultOf) -> bool| results.iter().any(|(_, _, result)| wanted(result));
+        let unchanged = self.standing.results();
+        let any = |wanted: fn(&ResultOf) -> bool| {
+            results.iter().any(|(_, _, result)| wanted(result))
+                || unchanged.iter().any(|(_, result)| wanted(result))
+        };
         let outcome = if self.interrupted {
             Outcome::Interrupted
         } else if self.stale {
@@ -574,7 +614,7 @@ impl Driver {
             Outcome::Done
         };
         let seconds = self.start.elapsed().as_secs_f64();
-        Report { results, outcome, seconds, writes: self.requests.writes() }
+        Report { results, unchanged, outcome, seconds, writes: self.requests.writes() }
     }
 
     fn noted(&mut self) {

@@ -10,7 +10,8 @@ use super::exit::Exit;
 use super::output::Output;
 use super::session::{Chosen, Session};
 use crate::apply::{Outcome, Report, RunEvent};
-use crate::kinds::Guard;
+use crate::graph::ObjectId;
+use crate::kinds::{Guard, Missing};
 use crate::plan::Plan;
 use crate::ui::terminal::progress::{Bars, Events};
 use crate::ui::{self, Addresses, addresses, terminal};
@@ -24,6 +25,15 @@ pub(crate) struct Agreement {
     /// Agree to deletions that hurt
     #[arg(long, value_name = "GUARDS", value_enum, value_delimiter = ',')]
     pub(crate) delete: Vec<Guard>,
+}
+
+/// Tells what the API server has warned of, such as versions that will go away.
+pub(crate) fn tell_warnings(session: &mut Session<'_>, engine: &dyn Engine) {
+    for warning in engine.take_warnings() {
+        let words = format!("the API server says: {warning}");
+        let width = session.output.width;
+        session.output.say(&terminal::plan::labelled(terminal::style::ATTENTION, "warning", &words, width));
+    }
 }
 
 /// How a plan is carried out.
@@ -46,6 +56,7 @@ pub(crate) async fn carry_out(
     let Carry { down, no_wait, full, json, agreement } = carry;
     let view = session.view(chosen, full);
     let plan = prepared.plan.clone();
+    let unready = if no_wait { Vec::new() } else { prepared.unready.clone() };
     if json {
         session.output.document(&ui::json::plan(&plan, view.environment.as_deref()))?;
     } else {
@@ -54,33 +65,31 @@ pub(crate) async fn carry_out(
     if let Some(refused) = Exit::of_refusals(&plan.refusals) {
         return Ok(refused);
     }
-    if plan.changes.is_empty() {
+    if plan.changes.is_empty() && unready.is_empty() {
         let found = if down { Vec::new() } else { reachable(engine, chosen).await? };
         if json {
-            let nothing = Report { results: Vec::new(), outcome: Outcome::Done, seconds: 0.0, writes: 0 };
+            let nothing = Report {
+                results: Vec::new(),
+                unchanged: Vec::new(),
+                outcome: Outcome::Done,
+                seconds: 0.0,
+                writes: 0,
+            };
             session.output.document(&ui::json::report(&nothing, &found))?;
         } else {
             session.output.data(&terminal::report::addresses(&found, &plan.namespace))?;
         }
         return Ok(Exit::Done);
     }
-    let said = Said {
-        yes: agreement.yes,
-        delete: agreement.delete.iter().copied().collect(),
-        terminal: session.output.terminal && !json,
-        width: session.output.width,
-        protected_by: chosen
-            .environment
-            .as_ref()
-            .filter(|environment| environment.protected)
-            .map(|environment| environment.name.clone()),
-    };
-    if let Consent::Ask { question, word } = consent(&plan, down, &said)?
-        && session.output.ask(&format!("\n{question}"))? != word
-    {
-        return Err(Error::refused("not agreed; nothing was done"));
+    if plan.changes.is_empty() {
+        // Nothing is changed, so there is nothing to agree to.
+        if !json {
+            session.output.say(&terminal::plan::unready(&unready, &plan.namespace, &view));
+        }
+    } else {
+        agree(session, chosen, &plan, down, json, &agreement)?;
     }
-    let report = follow(session, &plan, engine, prepared, !no_wait, json).await?;
+    let report = follow(session, engine, prepared, &unready, !no_wait, json).await?;
     let found = match report.outcome {
         Outcome::Done if !down => reachable(engine, chosen).await?,
         _ => Vec::new(),
@@ -102,12 +111,40 @@ pub(crate) async fn carry_out(
     Ok(report.outcome.into())
 }
 
+/// Makes sure that the plan is agreed to, on the command line or by an answer.
+fn agree(
+    session: &mut Session<'_>,
+    chosen: &Chosen,
+    plan: &Plan,
+    down: bool,
+    json: bool,
+    agreement: &Agreement,
+) -> Result<(), Error> {
+    let said = Said {
+        yes: agreement.yes,
+        delete: agreement.delete.iter().copied().collect(),
+        terminal: session.output.terminal && !json,
+        width: session.output.width,
+        protected_by: chosen
+            .environment
+            .as_ref()
+            .filter(|environment| environment.protected)
+            .map(|environment| environment.name.clone()),
+    };
+    if let Consent::Ask { question, word } = consent(plan, down, &said)?
+        && session.output.ask(&format!("\n{question}"))? != word
+    {
+        return Err(Error::refused("not agreed; nothing was done"));
+    }
+    Ok(())
+}
+
 /// Runs the plan and tells its events, until it ends or the user has had enough.
 async fn follow(
     session: &mut Session<'_>,
-    plan: &Plan,
     engine: &dyn Engine,
     prepared: Prepared,
+    unready: &[(ObjectId, Missing)],
     wait: bool,
     json: bool,
 ) -> Result<Report, Error> {
@@ -115,7 +152,7 @@ async fn follow(
         .map_err(|error| Error::failed(format_args!("cannot catch Ctrl-C: {error}")))?;
     let (stop, interrupt) = watch::channel(false);
     let (sender, mut events) = mpsc::unbounded_channel();
-    let mut teller = Teller::new(plan, &session.output, json, session.options.verbose > 0);
+    let mut teller = Teller::new(&prepared.plan, unready, &session.output, json, session.options.verbose > 0);
     let mut run = engine.run(prepared, wait, sender, interrupt);
     let report = loop {
         tokio::select! {
@@ -151,13 +188,13 @@ enum Teller {
 }
 
 impl Teller {
-    fn new(plan: &Plan, output: &Output, json: bool, verbose: bool) -> Self {
+    fn new(plan: &Plan, unready: &[(ObjectId, Missing)], output: &Output, json: bool, verbose: bool) -> Self {
         if json {
             Self::Json
         } else if output.moving && !verbose {
-            Self::Moving(Box::new(Bars::new(plan, output.colour)))
+            Self::Moving(Box::new(Bars::new(plan, unready, output.colour)))
         } else {
-            Self::Lines(Events::new(plan))
+            Self::Lines(Events::new(plan, unready))
         }
     }
 

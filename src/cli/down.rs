@@ -28,5 +28,7 @@ pub(crate) async fn run(session: &mut Session<'_>, args: DownArgs) -> Result<Exi
     let engine = session.reach(&chosen).await?;
     let prepared = engine.prepare_down(&chosen.graph).await?;
     let carry = Carry { down: true, no_wait, full: false, json, agreement };
-    carry_out::carry_out(session, &chosen, engine.as_ref(), prepared, carry).await
+    let exit = carry_out::carry_out(session, &chosen, engine.as_ref(), prepared, carry).await;
+    carry_out::tell_warnings(session, engine.as_ref());
+    exit
 }

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::Error;
 use crate::apply::{Report, RunEvent};
-use crate::graph::{Graph, Resource};
+use crate::graph::{Graph, ObjectId, Resource};
+use crate::kinds::Missing;
 use crate::observation::ClusterIdentity;
 use crate::plan::Plan;
 use crate::ui::ResourceStatus;
@@ -37,6 +38,8 @@ pub trait Connect: Send + Sync {
 pub struct Prepared {
     /// What is shown and agreed to.
     pub plan: Plan,
+    /// What the plan doesn't change and a run waits for, because it is not ready at first look.
+    pub unready: Vec<(ObjectId, Missing)>,
     /// The engine's own.
     pub inner: Box<dyn Any + Send>,
 }
@@ -67,6 +70,9 @@ pub trait Engine: Send + Sync {
 
     /// Each resource of the graph as it is now, in the graph's order. Only reads.
     async fn status(&self, graph: &Graph) -> Result<Vec<ResourceStatus>, Error>;
+
+    /// What the server has warned of since the last time, each once.
+    fn take_warnings(&self) -> Vec<String>;
 
     /// The live object of one resource; `None` if it isn't there. Only reads.
     async fn live(&self, resource: &Resource) -> Result<Option<Value>, Error>;

@@ -35,6 +35,14 @@ impl Connect for Kubeconfig {
     }
 }
 
+fn handed_over(prepared: apply::Prepared) -> Prepared {
+    Prepared {
+        plan: prepared.plan.clone(),
+        unready: prepared.unready.iter().map(|one| (one.id.clone(), one.missing.clone())).collect(),
+        inner: Box::new(prepared),
+    }
+}
+
 struct LiveEngine {
     cluster: Arc<Live>,
 }
@@ -47,12 +55,12 @@ impl Engine for LiveEngine {
 
     async fn prepare(&self, graph: &Graph, full: bool) -> Result<Prepared, Error> {
         let prepared = apply::prepare(&*self.cluster, &self.cluster.store(), graph, full).await?;
-        Ok(Prepared { plan: prepared.plan.clone(), inner: Box::new(prepared) })
+        Ok(handed_over(prepared))
     }
 
     async fn prepare_down(&self, graph: &Graph) -> Result<Prepared, Error> {
         let prepared = apply::prepare_down(&*self.cluster, &self.cluster.store(), graph).await?;
-        Ok(Prepared { plan: prepared.plan.clone(), inner: Box::new(prepared) })
+        Ok(handed_over(prepared))
     }
 
     async fn run(
@@ -70,6 +78,7 @@ impl Engine for LiveEngine {
         let run = Run {
             cluster: Arc::clone(&self.cluster) as Arc<dyn Cluster>,
             plan: prepared.plan,
+            unready: prepared.unready,
             kinds: prepared.kinds,
             environment: prepared.environment,
             rules: crate::kinds::rules,
@@ -94,6 +103,10 @@ impl Engine for LiveEngine {
                 live,
             })
             .collect())
+    }
+
+    fn take_warnings(&self) -> Vec<String> {
+        self.cluster.take_warnings()
     }
 
     async fn live(&self, resource: &Resource) -> Result<Option<Value>, Error> {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::carry_out::tell_warnings;
 use super::error::Error;
 use super::exit::Exit;
 use super::session::Session;
@@ -34,6 +35,7 @@ pub(crate) async fn run(session: &mut Session<'_>, args: PlanArgs) -> Result<Exi
     } else {
         session.output.data(&ui::terminal::plan::plan(&plan, &view))?;
     }
+    tell_warnings(session, engine.as_ref());
     Ok(match Exit::of_refusals(&plan.refusals) {
         Some(refused) => refused,
         None if detailed_exitcode && !plan.changes.is_empty() => Exit::Changes,

@@ -11,8 +11,8 @@ use super::engine::{Engine, Interrupt, Prepared, Target};
 use super::output::Shared;
 use super::*;
 use crate::apply::{Outcome, Report, ResultOf, RunEvent};
-use crate::graph::{Graph, Resource};
-use crate::kinds::Verdict;
+use crate::graph::{Graph, ObjectId, Resource};
+use crate::kinds::{Missing, Verdict};
 use crate::observation::ClusterIdentity;
 use crate::plan::Plan;
 use crate::ui::ResourceStatus;
@@ -22,6 +22,7 @@ use crate::ui::tests::samples;
 #[derive(Clone)]
 struct Fake {
     plan: Plan,
+    unready: Vec<(ObjectId, Missing)>,
     /// The run waits for Ctrl-C, and then ends in order or not at all.
     hangs: Option<EndsInOrder>,
     seen: Arc<Mutex<Seen>>,
@@ -36,11 +37,13 @@ struct Seen {
     target: Option<Target>,
     /// Whether the run waited; `None`: there was none.
     waited: Option<bool>,
+    /// What the server will have warned of.
+    warnings: Vec<String>,
 }
 
 impl Fake {
     fn new(plan: Plan) -> Self {
-        Self { plan, hangs: None, seen: Arc::default(), identity: samples::cluster() }
+        Self { plan, unready: Vec::new(), hangs: None, seen: Arc::default(), identity: samples::cluster() }
     }
 }
 
@@ -63,7 +66,7 @@ impl Engine for Fake {
     }
 
     async fn prepare(&self, _graph: &Graph, _full: bool) -> Result<Prepared, Error> {
-        Ok(Prepared { plan: self.plan.clone(), inner: Box::new(()) })
+        Ok(Prepared { plan: self.plan.clone(), unready: self.unready.clone(), inner: Box::new(()) })
     }
 
     async fn prepare_down(&self, graph: &Graph) -> Result<Prepared, Error> {
@@ -93,7 +96,13 @@ impl Engine for Fake {
             events.send(RunEvent::Ready { change, id: id.clone(), note: None, seconds: 1.0 }).unwrap();
             results.push((id, action, ResultOf::Done));
         }
-        Ok(Report { results, outcome, seconds: 1.5, writes: 1 })
+        let mut unchanged = Vec::new();
+        for (id, missing) in &prepared.unready {
+            let result = ResultOf::NotReady { missing: missing.clone(), logs: Vec::new(), terminal: false };
+            unchanged.push((id.clone(), result));
+            outcome = Outcome::NotReady;
+        }
+        Ok(Report { results, unchanged, outcome, seconds: 1.5, writes: 1 })
     }
 
     async fn status(&self, graph: &Graph) -> Result<Vec<ResourceStatus>, Error> {
@@ -104,6 +113,10 @@ impl Engine for Fake {
             live: None,
         };
         Ok(graph.resources.iter().map(status).collect())
+    }
+
+    fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().unwrap().warnings)
     }
 
     async fn live(&self, resource: &Resource) -> Result<Option<Value>, Error> {
@@ -237,6 +250,49 @@ fn up_asks_runs_and_tells_the_addresses() {
     Done in 1.5s: 1 updated.
     ");
     assert_eq!(call.waited(), Some(true));
+}
+
+#[test]
+fn what_is_unchanged_and_not_ready_is_waited_for_without_asking() {
+    let unready = vec![(samples::id("Deployment", "srs-deploy"), samples::missing())];
+    let call = Call::new(Fake { unready, ..Fake::new(samples::plan(Vec::new())) });
+    let said = call.run("up");
+    assert_eq!((said.exit, call.waited()), (Exit::NotReady, Some(true)));
+    insta::assert_snapshot!(said.rest, @r#"
+    quick-start on cluster kind-x (https://127.0.0.1:6443, v1.34.4), namespace live
+
+    No changes. 14 resources are as declared.
+    1 of them is not ready yet:
+      Deployment srs-deploy: 0 of 1 replicas available
+
+    failed: Deployment srs-deploy is not ready in time: 0 of 1 replicas available
+      (ImagePullBackOff)
+      Pod srs-deploy-7c9f-x2x4z, container srs, image ossrs/srs:nope: failed to
+        pull: manifest unknown: manifest tagged by "nope" is not found
+      hint: check the image's name and tag, and that the nodes may pull it
+        (imagePullSecrets)
+
+    Not ready after 1.5s: 1 unchanged and not ready.
+    "#);
+    let call = Call::new(call.fake);
+    call.fake.seen.lock().unwrap().waited = None;
+    assert_eq!((call.run("up --no-wait").exit, call.waited()), (Exit::Done, None));
+    assert_eq!((call.run("plan --detailed-exitcode").exit, call.waited()), (Exit::Done, None));
+}
+
+#[test]
+fn the_servers_warnings_are_told_at_the_end() {
+    for line in ["plan", "up --yes", "down --yes --json"] {
+        let call = Call::new(Fake::new(harmless()));
+        call.fake.seen.lock().unwrap().warnings = vec!["autoscaling/v1 is deprecated".to_owned()];
+        let said = call.run(line);
+        assert!(
+            said.rest.ends_with("warning: the API server says: autoscaling/v1 is deprecated\n"),
+            "{line}: {}",
+            said.rest
+        );
+        assert!(!said.data.contains("deprecated"), "{line}: {}", said.data);
+    }
 }
 
 #[test]

@@ -33,5 +33,7 @@ pub(crate) async fn run(session: &mut Session<'_>, args: UpArgs) -> Result<Exit,
     let engine = session.reach(&chosen).await?;
     let prepared = engine.prepare(&chosen.graph, full).await?;
     let carry = Carry { down: false, no_wait, full, json, agreement };
-    carry_out::carry_out(session, &chosen, engine.as_ref(), prepared, carry).await
+    let exit = carry_out::carry_out(session, &chosen, engine.as_ref(), prepared, carry).await;
+    carry_out::tell_warnings(session, engine.as_ref());
+    exit
 }

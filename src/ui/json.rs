@@ -36,12 +36,22 @@ pub fn report(report: &Report, addresses: &[Addresses]) -> Value {
             Value::Object(fields)
         })
         .collect();
+    let unchanged: Vec<Value> = report
+        .unchanged
+        .iter()
+        .map(|(id, result)| {
+            let mut fields = of(result);
+            fields.insert("id".to_owned(), json!(id));
+            Value::Object(fields)
+        })
+        .collect();
     let fields = json!({
         "outcome": report.outcome,
         "seconds": report.seconds,
         "writes": report.writes,
         "summary": Summary::of_report(report),
         "results": results,
+        "unchanged": unchanged,
         "addresses": addresses,
     });
     document("report", of(&fields))

@@ -164,6 +164,7 @@ impl Bench {
         let run = Run {
             cluster: Arc::clone(&self.fake) as _,
             plan,
+            unready: Vec::new(),
             environment: environment(),
             kinds,
             rules: self.rules,

@@ -1,7 +1,8 @@
 //! The plan.
 
 use super::{View, fields, heading, object, style, text};
-use crate::kinds::Guard;
+use crate::graph::ObjectId;
+use crate::kinds::{Guard, Missing};
 use crate::plan::{Action, Change, Checked, Note, Plan, Refusal, Severity};
 use crate::ui::Summary;
 use crate::ui::summary::counted;
@@ -53,6 +54,17 @@ pub fn last_line(plan: &Plan) -> String {
         line.push_str(&format!("\nThis plan can't be carried out: {refused}, named above."));
     }
     format!("{}\n", style::paint(style::STRONG, line))
+}
+
+/// What doesn't change, but doesn't work either, each with what is missing at first look.
+pub fn unready(unready: &[(ObjectId, Missing)], home: &str, view: &View) -> String {
+    let verb = if unready.len() == 1 { "is" } else { "are" };
+    let mut out = format!("{} of them {verb} not ready yet:\n", unready.len());
+    for (id, missing) in unready {
+        let line = text::clean(&format!("{}: {}", object(id, home), missing.reason));
+        out.push_str(&lines(style::ATTENTION, &line, view.width, "  ", "    "));
+    }
+    out
 }
 
 fn change(change: &Change, home: &str, view: &View) -> String {

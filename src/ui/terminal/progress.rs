@@ -7,6 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{object, style, text};
 use crate::apply::{ResultOf, RunEvent};
+use crate::graph::ObjectId;
+use crate::kinds::Missing;
 use crate::plan::{Action, Plan};
 
 /// Changes that are shown moving at the same time; more would push each other out of the window.
@@ -23,9 +25,10 @@ pub struct Events {
 }
 
 impl Events {
-    /// For a run of this plan.
-    pub fn new(plan: &Plan) -> Self {
-        let names = plan.changes.iter().map(|change| text::width(&object(&change.id, &plan.namespace)));
+    /// For a run of this plan that waits for `unready` too.
+    pub fn new(plan: &Plan, unready: &[(ObjectId, Missing)]) -> Self {
+        let ids = plan.changes.iter().map(|change| &change.id).chain(unready.iter().map(|(id, _)| id));
+        let names = ids.map(|id| text::width(&object(id, &plan.namespace)));
         Self {
             home: plan.namespace.clone(),
             actions: plan.changes.iter().map(|change| change.action).collect(),
@@ -116,16 +119,16 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// For a run of this plan; `colour`: the terminal takes it.
-    pub fn new(plan: &Plan, colour: bool) -> Self {
+    /// For a run of this plan that waits for `unready` too; `colour`: the terminal takes it.
+    pub fn new(plan: &Plan, unready: &[(ObjectId, Missing)], colour: bool) -> Self {
         let window = MultiProgress::new();
-        let total = window.add(ProgressBar::new(plan.changes.len() as u64));
+        let total = window.add(ProgressBar::new((plan.changes.len() + unready.len()) as u64));
         if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} of {len} done  {elapsed}{wide_msg}")
         {
             total.set_style(style);
         }
         total.enable_steady_tick(Duration::from_millis(100));
-        Self { events: Events::new(plan), colour, window, slots: Vec::new(), total }
+        Self { events: Events::new(plan, unready), colour, window, slots: Vec::new(), total }
     }
 
     /// Shows an event.

@@ -20,10 +20,14 @@ pub fn report(report: &Report, home: &str, view: &View) -> String {
             ResultOf::Done => {}
             ResultOf::Skipped { because } => skipped.entry(because).or_default().push(object(id, home)),
             failed => {
-                out.push_str(&failure(id, *action, failed, home, view));
+                out.push_str(&failure(id, infinitive(*action), failed, home, view));
                 out.push('\n');
             }
         }
+    }
+    for (id, result) in report.unchanged.iter().filter(|(_, result)| *result != ResultOf::Done) {
+        out.push_str(&failure(id, "wait for", result, home, view));
+        out.push('\n');
     }
     for (because, names) in &skipped {
         let words = format!("{} ({because})", names.join(", "));
@@ -36,22 +40,19 @@ pub fn report(report: &Report, home: &str, view: &View) -> String {
     out
 }
 
-/// One change's failure with everything that is known about why.
-pub fn failure(id: &ObjectId, action: Action, result: &ResultOf, home: &str, view: &View) -> String {
+/// One failure with everything that is known about why; `verb`: what was to be done.
+fn failure(id: &ObjectId, verb: &str, result: &ResultOf, home: &str, view: &View) -> String {
     let name = object(id, home);
     let failed = |words: &str| labelled(style::ERROR, "failed", words, view.width);
     match result {
         ResultOf::Done | ResultOf::Skipped { .. } => String::new(),
-        ResultOf::Refused { message } => {
-            failed(&format!("{} {name}: refused by the server: {message}", infinitive(action)))
-        }
+        ResultOf::Refused { message } => failed(&format!("{verb} {name}: refused by the server: {message}")),
         ResultOf::Stale { message } => {
-            let mut out =
-                failed(&format!("{} {name}: it has changed since the plan: {message}", infinitive(action)));
+            let mut out = failed(&format!("{verb} {name}: it has changed since the plan: {message}"));
             out.push_str(&hint(view, "run `plan` again and look at what would be done now"));
             out
         }
-        ResultOf::Error { message } => failed(&format!("{} {name}: {message}", infinitive(action))),
+        ResultOf::Error { message } => failed(&format!("{verb} {name}: {message}")),
         ResultOf::NotReady { missing, logs, terminal } => {
             let end = if *terminal { "does not work" } else { "is not ready in time" };
             let mut out = failed(&format!("{name} {end}: {} ({})", missing.reason, missing.code));
@@ -129,6 +130,7 @@ fn last_line(report: &Report) -> String {
     let skipped = report.results.iter().filter(|(_, _, result)| is_skipped(result)).count();
     let done = Summary::of_report(report);
     let failed = report.results.len() - done.changes() - skipped;
+    let ready = report.unchanged.iter().filter(|(_, result)| *result == ResultOf::Done).count();
     let numbers: Vec<String> = [
         (done.create, "created"),
         (done.update, "updated"),
@@ -136,6 +138,8 @@ fn last_line(report: &Report) -> String {
         (done.delete, "deleted"),
         (failed, "failed"),
         (skipped, "skipped"),
+        (ready, "unchanged and now ready"),
+        (report.unchanged.len() - ready, "unchanged and not ready"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

@@ -6,7 +6,7 @@ use crate::plan::Action;
 #[test]
 fn one_line_an_event() {
     let plan = samples::creates();
-    let mut events = Events::new(&plan);
+    let mut events = Events::new(&plan, &[]);
     let (config, deployment, service) = (
         samples::id("ConfigMap", "srs-config"),
         samples::id("Deployment", "srs-deploy"),

@@ -68,8 +68,9 @@ proptest! {
         let sample = Report {
             results: vec![
                 (samples::id("Pod", &message), Action::Update, ResultOf::NotReady { missing, logs, terminal: true }),
-                (samples::id("Pod", "b"), Action::Delete, ResultOf::Skipped { because: message }),
+                (samples::id("Pod", "b"), Action::Delete, ResultOf::Skipped { because: message.clone() }),
             ],
+            unchanged: vec![(samples::id("Pod", "c"), ResultOf::Error { message: message.clone() })],
             outcome: Outcome::NotReady,
             seconds: f64::NAN,
             writes: 0,

@@ -12,6 +12,7 @@ fn done() -> Report {
             (samples::id("ConfigMap", "srs-config"), Action::Create, ResultOf::Done),
             (samples::id("Deployment", "srs-deploy"), Action::Update, ResultOf::Done),
         ],
+        unchanged: Vec::new(),
         outcome: Outcome::Done,
         seconds: 4.24,
         writes: 2,

@@ -356,6 +356,7 @@ pub(crate) fn failed() -> Report {
                 ResultOf::Skipped { because: "it needs Deployment srs-deploy".to_owned() },
             ),
         ],
+        unchanged: Vec::new(),
         outcome: Outcome::NotReady,
         seconds: 12.6,
         writes: 3,

@@ -1,6 +1,7 @@
 //! A stackctl with stacks that only tests need, beside the real ones.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
@@ -19,6 +20,8 @@ fn manifests(name: &str) -> Definition {
     struct Settings {
         file: String,
         take: bool,
+        /// A wait ends after so many seconds without progress; 0: the tool's default.
+        no_progress_seconds: u64,
         allow_replace: bool,
     }
     Definition::new(name, "Whatever a YAML file says", |settings: Settings, stack: &mut Stack| {
@@ -26,6 +29,9 @@ fn manifests(name: &str) -> Definition {
         for handle in yaml.all() {
             let policy = stack.policy(handle);
             policy.allow_replace = settings.allow_replace;
+            if settings.no_progress_seconds > 0 {
+                policy.no_progress = Some(Duration::from_secs(settings.no_progress_seconds));
+            }
             if settings.take {
                 policy.on_conflict = stackctl::graph::OnConflict::Take;
             }
