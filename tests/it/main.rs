@@ -7,8 +7,12 @@ mod drift;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod quick_start;
 #[cfg(test)]
 mod reads_only;
+#[cfg(test)]
+mod still_unready;
