@@ -53,14 +53,14 @@ pub(crate) fn selection(related: &Related, object: &Value) -> (KindInfo, Selecti
     let mut selection = Selection { namespace, ..Selection::default() };
     match related {
         Related::Pods { selector } | Related::ReplicaSets { selector } => {
-            selection.labels = Some(selector.clone())
+            selection.labels = Some(selector.clone());
         }
         Related::EndpointSlices { service } => selection.labels = Some(format!("{SERVICE_NAME}={service}")),
         Related::Events => {
-            selection.fields = text("/metadata/uid").map(|uid| format!("involvedObject.uid={uid}"))
+            selection.fields = text("/metadata/uid").map(|uid| format!("involvedObject.uid={uid}"));
         }
         Related::StorageClass { name } => {
-            selection.fields = name.as_ref().map(|name| format!("metadata.name={name}"))
+            selection.fields = name.as_ref().map(|name| format!("metadata.name={name}"));
         }
     }
     (info, selection)

@@ -104,8 +104,7 @@ impl Run {
         let schedule =
             Schedule::new(self.plan.changes.iter().map(|change| &change.after), self.options.parallel)?;
         let ids: Vec<_> = self.plan.changes.iter().map(|change| change.id.clone()).collect();
-        let records = !ids.is_empty();
-        if records {
+        if !ids.is_empty() {
             self.recorder.begin(&ids).await?;
         }
 
@@ -121,7 +120,6 @@ impl Run {
             rules: self.rules,
             wait: self.options.wait,
             recorder: self.recorder,
-            records,
             events: self.events,
             clock,
             start,
@@ -186,8 +184,6 @@ struct Driver {
     rules: FindRules,
     wait: bool,
     recorder: Arc<dyn Recorder>,
-    /// There are changes, so that there is something to record.
-    records: bool,
     events: mpsc::UnboundedSender<RunEvent>,
     clock: Clock,
     start: Instant,
@@ -235,7 +231,7 @@ impl Driver {
         drop(lost);
         self.skip_unbegun();
         let report = self.report();
-        if self.records
+        if !self.steps.is_empty()
             && let Err(error) = recorder.finish(&report).await
         {
             self.unrecorded(&error);
