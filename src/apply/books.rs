@@ -113,11 +113,19 @@ impl Books {
             let mut grant = renewed;
             loop {
                 tokio::time::sleep(LOCK_FOR / 3).await;
-                match lock.lock().await.renew(&grant, Timestamp::now()).await {
-                    Ok(next) => grant = next,
+                let mut lock = lock.lock().await;
+                // A store that hangs must not hide that the lock runs out.
+                match tokio::time::timeout(LOCK_FOR / 3, lock.renew(&grant, Timestamp::now())).await {
+                    Ok(Ok(next)) => grant = next,
                     // The store may come back before the lock runs out.
-                    Err(LockError::Store(_)) if grant.is_valid(Timestamp::now()) => {}
-                    Err(error) => {
+                    Err(_) | Ok(Err(LockError::Store(_))) if grant.is_valid(Timestamp::now()) => {}
+                    Err(_) => {
+                        lost.send_replace(Some(
+                            "the stack's lock ran out: the store does not answer".to_owned(),
+                        ));
+                        return;
+                    }
+                    Ok(Err(error)) => {
                         lost.send_replace(Some(error.to_string()));
                         return;
                     }

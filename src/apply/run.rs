@@ -239,10 +239,9 @@ impl Driver {
         report
     }
 
-    /// Nothing is under way. A flush alone is not waited for: the end writes everything.
+    /// Nothing is under way, no flush either: it holds the books, which the end wants to write.
     fn is_over(&self) -> bool {
-        let flushing = usize::from(matches!(self.flush, Flush::Writing(_)));
-        self.tasks.len() == flushing && self.waits.is_empty()
+        self.tasks.is_empty() && self.waits.is_empty()
     }
 
     /// Waits for what doesn't change; `false` if there is nothing more to begin. After a failure, what is missing may be what failed.

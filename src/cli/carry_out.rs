@@ -91,7 +91,11 @@ pub(crate) async fn carry_out(
     }
     let report = follow(session, engine, prepared, &unready, !no_wait, json).await?;
     let found = match report.outcome {
-        Outcome::Done if !down => reachable(engine, chosen).await?,
+        // What the run did is told even if the addresses can't be read any more.
+        Outcome::Done if !down => reachable(engine, chosen).await.unwrap_or_else(|error| {
+            session.output.say(&error.render(view.width));
+            Vec::new()
+        }),
         _ => Vec::new(),
     };
     if json {

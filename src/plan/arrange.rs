@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Change};
-use crate::graph::{Graph, Until};
+use crate::graph::{Graph, ObjectId, Until};
 
 /// Links the changes as the graph says, with the prunes behind them, last what others need.
 ///
@@ -53,22 +53,32 @@ pub(super) fn order(changes: &mut Vec<Change>, prunes: Vec<Change>, graph: &Grap
 
 /// Links deletions in the reverse of the graph's order; kinds that others stand on go last, namespaces last of all.
 pub(super) fn reverse(changes: &mut [Change], graph: &Graph) {
+    let numbers: BTreeMap<&ObjectId, usize> =
+        graph.resources.iter().enumerate().map(|(number, resource)| (&resource.id, number)).collect();
+    let mut ranks: Vec<u8> = graph.resources.iter().map(|resource| rank(&resource.id.kind)).collect();
+    // What others use goes after them, whatever its kind. Resources stand after what they need, so one pass from the end is enough.
+    for (from, resource) in graph.resources.iter().enumerate().rev() {
+        for need in &resource.needs {
+            ranks[need.on] = ranks[need.on].max(ranks[from]);
+        }
+    }
+    let rank_of = |change: &Change| {
+        numbers.get(&change.id).map_or_else(|| rank(&change.id.kind), |number| ranks[*number])
+    };
     // Namespaces and CRDs after everything else, the rest by how late the graph would make them.
-    changes.sort_by_key(|change| {
-        let declared = graph.position(&change.id);
-        (rank(&change.id.kind), std::cmp::Reverse(declared.unwrap_or(usize::MAX)))
+    changes.sort_by_cached_key(|change| {
+        let declared = numbers.get(&change.id).copied().unwrap_or(usize::MAX);
+        (rank_of(change), std::cmp::Reverse(declared))
     });
-    let position: BTreeMap<usize, usize> = changes
-        .iter()
-        .enumerate()
-        .filter_map(|(at, change)| Some((graph.position(&change.id)?, at)))
-        .collect();
+    let position: BTreeMap<usize, usize> =
+        changes.iter().enumerate().filter_map(|(at, change)| Some((*numbers.get(&change.id)?, at))).collect();
     for (from, need) in graph.edges() {
         if let (Some(user), Some(used)) = (position.get(&from), position.get(&need.on)) {
             changes[*used].after.insert(*user, true);
         }
     }
-    link_ranks(changes, 0);
+    let ranks: Vec<u8> = changes.iter().map(rank_of).collect();
+    link_ranks(changes, &ranks, 0);
     for change in changes.iter_mut() {
         change.action = Action::Delete;
     }
@@ -76,12 +86,12 @@ pub(super) fn reverse(changes: &mut [Change], graph: &Graph) {
 
 fn chain_by_rank(changes: &mut [Change], offset: usize) {
     changes.sort_by_key(|change| rank(&change.id.kind));
-    link_ranks(changes, offset);
+    let ranks: Vec<u8> = changes.iter().map(|change| rank(&change.id.kind)).collect();
+    link_ranks(changes, &ranks, offset);
 }
 
 /// Everything of one rank is gone before the next rank begins.
-fn link_ranks(changes: &mut [Change], offset: usize) {
-    let ranks: Vec<u8> = changes.iter().map(|change| rank(&change.id.kind)).collect();
+fn link_ranks(changes: &mut [Change], ranks: &[u8], offset: usize) {
     for at in 0..changes.len() {
         let Some(below) = ranks.iter().filter(|rank| **rank < ranks[at]).max().copied() else { continue };
         for (other, rank) in ranks.iter().enumerate() {

@@ -77,6 +77,7 @@ impl Target<'_> {
         &self,
         environment: &Environment,
         body: &Value,
+        asked: &Value,
         live: &Value,
         reasons: Vec<String>,
     ) -> Change {
@@ -89,10 +90,10 @@ impl Target<'_> {
                 }
             })
         };
-        let diff = differences(live, body, &environment.manager)
+        let diff = differences(live, asked, &environment.manager)
             .into_iter()
             .map(|path| {
-                let (before, after) = (show(&path, path.find(live)), show(&path, path.find(body)));
+                let (before, after) = (show(&path, path.find(live)), show(&path, path.find(asked)));
                 let op = match (&before, &after) {
                     (None, _) => FieldOp::Add,
                     (_, None) => FieldOp::Remove,

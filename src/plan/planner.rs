@@ -150,7 +150,7 @@ impl Planner {
         let mut questions = Vec::new();
         let mut asked = Vec::new();
         for (number, answer) in std::mem::take(&mut self.asked).into_iter().zip(answers) {
-            if let Some(question) = self.take(number, &resources[number], answer) {
+            if let Some(question) = self.take(number, &resources, answer) {
                 asked.push(number);
                 questions.push(question);
             }
@@ -232,6 +232,16 @@ impl Planner {
                 subject.stage = Stage::Unchanged;
                 return None;
             }
+            if live.pointer("/metadata/deletionTimestamp").is_some() && owner(live).is_some() {
+                let why = vec!["it is being deleted already".to_owned()];
+                let mut change =
+                    target.replace(&self.inputs.environment, &subject.body, &subject.asked, live, why);
+                // Nothing more is lost than is lost already.
+                change.loses.clear();
+                change.guard = None;
+                subject.stage = Stage::Decided(Box::new(change));
+                return None;
+            }
             if !self.settle_conflicts(resource, subject) {
                 return None;
             }
@@ -281,7 +291,8 @@ impl Planner {
     }
 
     /// Takes one answer; gives the next question, if one is needed.
-    fn take(&mut self, number: usize, resource: &Resource, answer: Answer) -> Option<Question> {
+    fn take(&mut self, number: usize, all: &[Resource], answer: Answer) -> Option<Question> {
+        let resource = &all[number];
         let stage = std::mem::replace(&mut self.subjects[number].stage, Stage::Refused);
         let environment = &self.inputs.environment;
         let target = Target { gvk: &resource.gvk, id: &resource.id, resource: Some((number, resource)) };
@@ -316,9 +327,16 @@ impl Planner {
                     Some(change) => self.subjects[number].stage = Stage::Decided(Box::new(change)),
                 }
             }
-            (Stage::Asked { .. }, Answer::Rejected(rejection), None) => {
+            (Stage::Asked { probe }, Answer::Rejected(rejection), None) => {
                 let ruling = rejection::classify_create(&rejection);
-                self.refusals.extend(refuse::ruling(resource, ruling));
+                match self.unanswerable(resource, all, probe, &rejection, &ruling) {
+                    Some(why) => {
+                        let checked = Checked::Offline { why };
+                        let change = target.create(environment, &subject.body, &subject.asked, checked);
+                        self.subjects[number].stage = Stage::Decided(Box::new(change));
+                    }
+                    None => self.refusals.extend(refuse::ruling(resource, ruling)),
+                }
             }
             (Stage::Asked { .. }, Answer::Rejected(rejection), Some(live)) => {
                 let live = live.clone();
@@ -331,6 +349,29 @@ impl Planner {
             (stage, ..) => self.subjects[number].stage = stage,
         }
         None
+    }
+
+    /// Why the rejection of a create says nothing about it: it was asked about where other rules hold, or before something that
+    /// this plan makes first.
+    fn unanswerable(
+        &self,
+        resource: &Resource,
+        all: &[Resource],
+        probe: Option<&'static str>,
+        rejection: &Rejection,
+        ruling: &Ruling,
+    ) -> Option<String> {
+        if let (Some(namespace), Ruling::Forbidden { .. } | Ruling::Quota { .. }) = (probe, ruling) {
+            return Some(format!(
+                "it may not be asked about in the namespace {namespace}: {}",
+                rejection.message
+            ));
+        }
+        let missing = resource.needs.iter().map(|need| &all[need.on].id).find(|needed| {
+            !self.inputs.observation.live.contains_key(needed) && rejection.message.contains(&needed.name)
+        })?;
+        matches!(rejection.code, 403 | 404)
+            .then(|| format!("{missing}, which it needs, is only made by this plan"))
     }
 
     /// Rules on a rejected update.
@@ -355,7 +396,7 @@ impl Planner {
             Ruling::Replace { reasons } => {
                 let target =
                     Target { gvk: &resource.gvk, id: &resource.id, resource: Some((number, resource)) };
-                let change = target.replace(environment, &subject.body, live, reasons);
+                let change = target.replace(environment, &subject.body, &subject.asked, live, reasons);
                 self.settle_replacement(number, resource, change);
                 None
             }
@@ -368,7 +409,11 @@ impl Planner {
 
     /// What loses an address or data is agreed to in the program, not only at the prompt.
     fn settle_replacement(&mut self, number: usize, resource: &Resource, change: Change) {
-        if resource.policy.protect || (change.guard.is_some() && !resource.policy.allow_replace) {
+        let ours = change.live.as_ref().is_some_and(|live| owner(live).is_some())
+            || self.inputs.recorded.contains_key(&resource.id);
+        if !ours {
+            self.refusals.push(refuse::foreign_replacement(resource, &change));
+        } else if resource.policy.protect || (change.guard.is_some() && !resource.policy.allow_replace) {
             self.refusals.push(refuse::replacement(resource, &change));
         } else {
             self.subjects[number].stage = Stage::Decided(Box::new(change));
@@ -405,7 +450,7 @@ impl Planner {
             }
         }
         let prunes = prune::prunes(&self.inputs, &mut self.notes);
-        self.check_quotas(&changes, &bodies, &prunes);
+        self.check_quotas(&changes, &bodies);
         arrange::order(&mut changes, prunes, &self.inputs.graph);
         Plan {
             stack: self.inputs.graph.stack,

@@ -53,6 +53,16 @@ pub(super) fn ruling(resource: &Resource, ruling: Ruling) -> Option<Refusal> {
     Some(refusal(resource, code, message, hint))
 }
 
+pub(super) fn foreign_replacement(resource: &Resource, change: &Change) -> Refusal {
+    let message = format!(
+        "{} is not the stack's, and can only be taken in by deleting it ({})",
+        resource.id,
+        change.reasons.join("; ")
+    );
+    let hint = "delete it yourself if you mean it, or give the resource another name";
+    refusal(resource, RefusalCode::Replacement, message, Some(hint))
+}
+
 pub(super) fn replacement(resource: &Resource, change: &Change) -> Refusal {
     let loses = if change.loses.is_empty() {
         String::new()

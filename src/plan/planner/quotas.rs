@@ -6,21 +6,19 @@ use super::Planner;
 use crate::plan::{Change, Note, Refusal, RefusalCode, Severity, quota};
 
 impl Planner {
-    /// A dry-run sees each object alone; whether all fit together is computed here.
-    pub(super) fn check_quotas(&mut self, changes: &[Change], bodies: &[Value], prunes: &[Change]) {
+    /// A dry-run sees each object alone; whether all fit together is computed here. Prunes make no room: they come last.
+    pub(super) fn check_quotas(&mut self, changes: &[Change], bodies: &[Value]) {
         let kinds = &self.inputs.observation.kinds;
-        let after = bodies.iter().map(Some).chain(std::iter::repeat(None));
         let uses: Vec<quota::QuotaChange<'_>> = changes
             .iter()
-            .chain(prunes)
-            .zip(after)
+            .zip(bodies)
             .filter_map(|(change, after)| {
                 Some(quota::QuotaChange {
                     namespace: change.id.namespace.as_deref()?,
                     plural: &kinds.get(&change.gvk)?.plural,
                     group: &change.gvk.group,
                     before: change.live.as_ref(),
-                    after,
+                    after: Some(after),
                 })
             })
             .collect();
