@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
     Graph, GraphError, GraphErrors, Need, ObjectId, OnChange, Resource, Scope, Stack, Until, late,
-    load_balancers, order, references,
+    load_balancers, order, references, shape, shortened,
 };
 
 /// On objects that the program protects: the protection outlives their leaving the program.
@@ -28,7 +28,9 @@ pub(super) fn finish(stack: Stack) -> Result<Graph, GraphErrors> {
     let Stack { mut resources, mut errors, .. } = stack;
     scopes_from_crds(&mut resources, &namespace);
     for resource in resources.iter_mut().filter(|resource| resource.policy.protect) {
-        resource.body["metadata"]["annotations"][PROTECT_ANNOTATION] = json!("true");
+        if let Some(annotations) = shape::object_at(&mut resource.body, &["metadata", "annotations"]) {
+            annotations.insert(PROTECT_ANNOTATION.to_owned(), json!("true"));
+        }
     }
     let by_id = index(&resources, &mut errors);
     check_late(&resources, &by_id, &mut errors);
@@ -116,7 +118,9 @@ impl Resource {
         match scope {
             Scope::Namespaced if self.id.namespace.is_none() => {
                 self.id.namespace = Some(namespace.to_owned());
-                self.body["metadata"]["namespace"] = json!(namespace);
+                if let Some(metadata) = shape::object_at(&mut self.body, &["metadata"]) {
+                    metadata.insert("namespace".to_owned(), json!(namespace));
+                }
             }
             Scope::Cluster => {
                 self.id.namespace = None;
@@ -128,14 +132,10 @@ impl Resource {
         }
     }
 
-    /// Where its pod template stands, for the kinds that roll.
-    fn pod_template(&mut self) -> Option<&mut Value> {
-        let pointer = match self.gvk.kind.as_str() {
-            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "/spec/template",
-            "CronJob" => "/spec/jobTemplate/spec/template",
-            _ => return None,
-        };
-        self.body.pointer_mut(pointer)
+    /// The annotations of its pod template, for the kinds that roll.
+    fn pod_annotations(&mut self) -> Option<&mut Map<String, Value>> {
+        let path = [shape::pod_template(&self.gvk.kind)?, &["metadata", "annotations"]].concat();
+        shape::object_at(&mut self.body, &path)
     }
 }
 
@@ -169,10 +169,13 @@ impl Graph {
                 .filter(|config| config.on_change == OnChange::Roll)
                 .map(|config| config.on)
                 .collect();
-            if let Some(template) = resource.pod_template() {
+            if rolls.is_empty() {
+                continue;
+            }
+            if let Some(annotations) = resource.pod_annotations() {
                 for on in rolls {
-                    template["metadata"]["annotations"][format!("stackctl.dev/hash-{}", names[on])] =
-                        json!(digests[on]);
+                    let name = shortened(&format!("hash-{}", names[on]));
+                    annotations.insert(format!("stackctl.dev/{name}"), json!(digests[on]));
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
-use super::{Late, ObjectId};
+use super::{Late, ObjectId, OnChange};
 
 /// Stands for an object whose type the program doesn't know (`stack.object`, YAML).
 #[derive(Debug)]
@@ -19,6 +19,13 @@ pub struct Handle<K> {
     id: ObjectId,
     body: Rc<Value>,
     kind: PhantomData<fn() -> K>,
+}
+
+/// A ConfigMap or Secret that a builder's pods read: what becomes a [`super::Config`] once the stack knows it for its own.
+#[derive(Clone, Debug)]
+pub struct Mounted {
+    pub(super) config: Handle<Untyped>,
+    pub(super) on_change: OnChange,
 }
 
 impl<K> Clone for Handle<K> {
@@ -38,6 +45,10 @@ impl<K> Handle<K> {
 
     pub(super) fn index(&self) -> usize {
         self.index
+    }
+
+    pub(super) fn mounted(&self, on_change: OnChange) -> Mounted {
+        Mounted { config: self.cast(), on_change }
     }
 
     /// Which object it is.

@@ -17,15 +17,18 @@ mod policy;
 mod references;
 mod resource;
 mod scope;
+mod secrets;
+mod shape;
 mod stack;
 #[cfg(test)]
 mod tests;
 mod yaml;
 
 pub(crate) use finish::PROTECT_ANNOTATION;
+use stack::shortened;
 
 pub use definition::{Build, Definition, Graph, GraphError, GraphErrors};
-pub use handle::{Handle, Untyped};
+pub use handle::{Handle, Mounted, Untyped};
 pub use late::{Late, LateRef};
 pub use location::Location;
 pub use object_id::{Gvk, ObjectId, Scope};

@@ -213,24 +213,29 @@ fn check_target_ports(service: &Resource, resources: &[Resource]) -> Vec<GraphEr
     let mut errors = Vec::new();
     for port in list(&service.body, "/spec/ports") {
         let Some(target) = port.get("targetPort").and_then(Value::as_str) else { continue };
-        for (workload, ports) in &behind {
-            if !ports.iter().any(|port| port.name == Some(target)) {
-                let names: Vec<&str> = ports.iter().filter_map(|port| port.name).collect();
-                let has = if names.is_empty() {
-                    "its ports have no names".to_owned()
-                } else {
-                    format!("it has {}", names.join(", "))
-                };
-                errors.push(GraphError {
-                    location: service.location.clone(),
-                    message: format!(
-                        "{} sends to the port named {target:?}, which no container of {} ({}) has; {has}",
-                        service.id, workload.id, workload.location
-                    ),
-                    hint: Some("name the container's port so, or give the port's number".to_owned()),
-                });
-            }
+        let has: Vec<&str> =
+            behind.iter().flat_map(|(_, ports)| ports).filter_map(|port| port.name).collect();
+        if has.contains(&target) {
+            continue;
         }
+        let workloads: Vec<String> =
+            behind.iter().map(|(workload, _)| format!("{} ({})", workload.id, workload.location)).collect();
+        let one = behind.len() == 1;
+        let has = match (has.is_empty(), one) {
+            (true, true) => "its ports have no names".to_owned(),
+            (true, false) => "their ports have no names".to_owned(),
+            (false, true) => format!("it has {}", has.join(", ")),
+            (false, false) => format!("they have {}", has.join(", ")),
+        };
+        errors.push(GraphError {
+            location: service.location.clone(),
+            message: format!(
+                "{} sends to the port named {target:?}, which no container of {} has; {has}",
+                service.id,
+                workloads.join(", ")
+            ),
+            hint: Some("name the container's port so, or give the port's number".to_owned()),
+        });
     }
     errors
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::handle::{Handle, Untyped};
 use super::{
-    Config, Graph, GraphError, GraphErrors, Gvk, Location, Need, ObjectId, Policy, Resource, Scope, Until,
-    finish, scope, yaml,
+    Config, Graph, GraphError, GraphErrors, Gvk, Location, Mounted, Need, ObjectId, Policy, Resource, Scope,
+    Until, finish, scope, secrets, shape, yaml,
 };
 
 /// The label that every object of a stack carries; its value is [`stack_label`].
@@ -19,11 +19,15 @@ pub const STACK_LABEL: &str = "stackctl.dev/stack";
 
 /// The value of [`STACK_LABEL`]: `namespace.name`, shortened with a hash when that is too long for a label (63 characters).
 pub fn stack_label(namespace: &str, name: &str) -> String {
-    let full = format!("{namespace}.{name}");
-    if full.len() <= 63 {
-        full
+    shortened(&format!("{namespace}.{name}"))
+}
+
+/// A name of at most 63 bytes: labels, volumes and the names of annotations have no room for more. A longer one ends in a hash of it.
+pub(super) fn shortened(name: &str) -> String {
+    if name.len() <= 63 {
+        name.to_owned()
     } else {
-        format!("{}-{}", full.get(..46).unwrap_or_default(), finish::digest(full.as_bytes()))
+        format!("{}-{}", &name[..name.floor_char_boundary(46)], finish::digest(name.as_bytes()))
     }
 }
 
@@ -34,6 +38,8 @@ pub struct Stack {
     namespace: String,
     pub(super) resources: Vec<Resource>,
     pub(super) errors: Vec<GraphError>,
+    /// Given out where a handle of another stack asks for a policy.
+    stray: Policy,
 }
 
 /// What a builder, a typed object or a piece of YAML becomes in the stack.
@@ -42,7 +48,7 @@ pub struct Declared {
     /// The object.
     pub body: Value,
     /// ConfigMaps and Secrets that its pods read.
-    pub configs: Vec<Config>,
+    pub configs: Vec<Mounted>,
     /// What the program says about it beside the body.
     pub policy: Policy,
     /// What is wrong with it.
@@ -82,7 +88,13 @@ where
 impl Stack {
     /// An empty stack; resources that name no namespace go to `namespace`.
     pub fn new(name: impl Into<String>, namespace: impl Into<String>) -> Self {
-        Self { name: name.into(), namespace: namespace.into(), resources: Vec::new(), errors: Vec::new() }
+        Self {
+            name: name.into(),
+            namespace: namespace.into(),
+            resources: Vec::new(),
+            errors: Vec::new(),
+            stray: Policy::default(),
+        }
     }
 
     /// The stack's name.
@@ -162,17 +174,47 @@ impl Stack {
     }
 
     /// Says that `later` is begun only when `earlier` works, where no reference says so.
+    #[track_caller]
     pub fn after<A, B>(&mut self, later: &Handle<A>, earlier: &Handle<B>) {
-        self.resources[later.index()].needs.push(Need {
-            on: earlier.index(),
+        let location = Location::caller();
+        let (Some(from), Some(on)) = (self.own(later, &location), self.own(earlier, &location)) else {
+            return;
+        };
+        if from == on {
+            self.errors.push(GraphError {
+                location,
+                message: format!("{} can't come after itself", later.id()),
+                hint: None,
+            });
+            return;
+        }
+        self.resources[from].needs.push(Need {
+            on,
             until: Until::Ready,
             why: "the program says so".to_owned(),
         });
     }
 
     /// The policies of a resource, to change them.
+    #[track_caller]
     pub fn policy<K>(&mut self, handle: &Handle<K>) -> &mut Policy {
-        &mut self.resources[handle.index()].policy
+        match self.own(handle, &Location::caller()) {
+            Some(index) => &mut self.resources[index].policy,
+            None => &mut self.stray,
+        }
+    }
+
+    /// The number of the resource that the handle stands for; an error of the stack if it is another stack's.
+    fn own<K>(&mut self, handle: &Handle<K>, location: &Location) -> Option<usize> {
+        if self.resources.get(handle.index()).is_some_and(|resource| resource.id == *handle.id()) {
+            return Some(handle.index());
+        }
+        self.errors.push(GraphError {
+            location: location.clone(),
+            message: format!("{} is not in this stack", handle.id()),
+            hint: Some("a handle belongs to the stack that gave it".to_owned()),
+        });
+        None
     }
 
     /// Validates everything and makes the graph.
@@ -187,10 +229,8 @@ impl Stack {
         let text =
             |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let gvk = Gvk::from_api_version(&text("/apiVersion"), text("/kind"));
-        for (pointer, field) in
-            [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")]
-        {
-            if text(pointer).is_empty() {
+        for field in ["apiVersion", "kind"] {
+            if body.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
                 self.errors.push(GraphError {
                     location: location.clone(),
                     message: format!("this object has no {field}"),
@@ -212,9 +252,27 @@ impl Stack {
             // What a live object was exported with is the server's to say.
             fields.remove("status");
         }
+        let what = if gvk.kind.is_empty() { "object" } else { gvk.kind.as_str() };
+        self.errors.extend(shape::settle(what, &mut body, &location));
+        if body.pointer("/metadata/name").and_then(Value::as_str).is_none_or(str::is_empty) {
+            self.errors.push(GraphError {
+                location: location.clone(),
+                message: format!("this {what} has no metadata.name"),
+                hint: Some("every object needs apiVersion, kind and metadata.name".to_owned()),
+            });
+        }
         let scope = scope::of(&gvk);
-        if body.pointer("/metadata/namespace").is_none() && scope == Some(Scope::Namespaced) {
-            body["metadata"]["namespace"] = json!(self.namespace);
+        if let Some(metadata) = shape::object_at(&mut body, &["metadata"]) {
+            match scope {
+                Some(Scope::Namespaced) => {
+                    metadata.entry("namespace").or_insert_with(|| json!(self.namespace));
+                }
+                Some(Scope::Cluster) => drop(metadata.remove("namespace")),
+                None => {}
+            }
+        }
+        if let Some(labels) = shape::object_at(&mut body, &["metadata", "labels"]) {
+            labels.insert(STACK_LABEL.to_owned(), json!(stack_label(&self.namespace, &self.name)));
         }
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let id = ObjectId::new(
@@ -222,7 +280,20 @@ impl Stack {
             text("/metadata/namespace").as_deref(),
             &text("/metadata/name").unwrap_or_default(),
         );
-        body["metadata"]["labels"][STACK_LABEL] = json!(stack_label(&self.namespace, &self.name));
+        if gvk.group.is_empty() && gvk.kind == "Secret" {
+            self.errors.extend(secrets::move_string_data(&mut body, &location).err());
+            self.errors.extend(secrets::late_key(&body).map(|key| GraphError {
+                location: location.clone(),
+                message: format!("{id}: a late value can't stand in a Secret (key {key:?})"),
+                hint: Some("put it into a ConfigMap or an environment variable".to_owned()),
+            }));
+        }
+        let configs = configs
+            .iter()
+            .filter_map(|Mounted { config, on_change }| {
+                Some(Config { on: self.own(config, &location)?, on_change: *on_change })
+            })
+            .collect();
         self.resources.push(Resource { id, gvk, scope, body, location, policy, needs: Vec::new(), configs });
         self.resources.len() - 1
     }

@@ -1,5 +1,7 @@
 //! What a program may and may not declare.
 
+mod input;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 

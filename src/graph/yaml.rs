@@ -8,7 +8,9 @@ use super::{GraphError, Location};
 pub(super) fn documents(file: &str, text: &str) -> Result<Vec<(Location, Value)>, GraphError> {
     let mut found = Vec::new();
     for (line, document) in split(text) {
-        let value: Value = serde_saphyr::from_str(&document).map_err(|error| {
+        // As kubectl reads it: `defaultMode: 0644` is a file mode in octal.
+        let options = serde_saphyr::options! { legacy_octal_numbers: true };
+        let value: Value = serde_saphyr::from_str_with_options(&document, options).map_err(|error| {
             let inside = error.location().map_or(1, |location| u32::try_from(location.line()).unwrap_or(1));
             GraphError {
                 location: Location { file: file.to_owned(), line: line + inside - 1 },
@@ -41,8 +43,11 @@ pub(super) fn documents(file: &str, text: &str) -> Result<Vec<(Location, Value)>
 fn split(text: &str) -> Vec<(u32, String)> {
     let mut documents = vec![(1, String::new())];
     for (number, line) in (1..).zip(text.lines()) {
-        if line == "---" || line.starts_with("--- ") {
+        let behind = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        if behind.is_some_and(is_blank) {
             documents.push((number + 1, String::new()));
+        } else if behind.is_some() {
+            documents.push((number, format!("{line}\n")));
         } else if let Some((_, document)) = documents.last_mut() {
             document.push_str(line);
             document.push('\n');
@@ -85,6 +90,27 @@ mod tests {
         assert_eq!(
             found[0].1["data"]["srs.conf"],
             "listen 1935;\n# --- not a separator\nvhost __defaultVhost__ {\n}"
+        );
+    }
+
+    #[test]
+    fn content_behind_the_separator_is_kept() {
+        let found =
+            documents("x.yaml", "--- {kind: A}\n--- # nothing\n---\t\nkind: B\n--- {kind: C,\n  x: 1}\n")
+                .unwrap();
+        let seen: Vec<_> =
+            found.iter().map(|(at, value)| (at.line, value["kind"].as_str().unwrap())).collect();
+        assert_eq!(seen, [(1, "A"), (4, "B"), (5, "C")]);
+    }
+
+    #[test]
+    fn file_modes_are_octal_as_for_kubectl() {
+        let found =
+            documents("x.yaml", "kind: A\nmode: 0644\nnew: 0o644\nplain: 644\ntext: '0644'\n").unwrap();
+        let value = &found[0].1;
+        assert_eq!(
+            *value,
+            serde_json::json!({"kind": "A", "mode": 420, "new": 420, "plain": 644, "text": "0644"})
         );
     }
 }

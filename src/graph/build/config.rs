@@ -2,7 +2,6 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use serde_json::Value;
 
 use crate::graph::{Declare, Declared};
 
@@ -82,18 +81,6 @@ impl Declare for SecretBuilder {
     type Object = Secret;
 
     fn declare(self) -> Declared {
-        let mut declared = self.object.declare();
-        if let Some(Value::Object(text)) =
-            declared.body.as_object_mut().and_then(|body| body.remove("stringData"))
-        {
-            for (key, value) in text {
-                if let Some(value) = value.as_str() {
-                    let data =
-                        serde_json::to_value(ByteString(value.as_bytes().to_vec())).unwrap_or_default();
-                    declared.body["data"][key] = data;
-                }
-            }
-        }
-        declared
+        self.object.declare()
     }
 }

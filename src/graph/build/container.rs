@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Port;
-use crate::graph::{Config, Handle, OnChange};
+use crate::graph::{Handle, Mounted, OnChange, shortened};
 
 /// A container named `name` of `image`.
 pub fn container(name: impl Into<String>, image: impl Into<String>) -> ContainerBuilder {
@@ -25,7 +25,7 @@ pub fn container(name: impl Into<String>, image: impl Into<String>) -> Container
 pub struct ContainerBuilder {
     pub(super) object: Container,
     pub(super) volumes: Vec<Volume>,
-    pub(super) configs: Vec<Config>,
+    pub(super) configs: Vec<Mounted>,
 }
 
 /// What can be mounted as files and rolls, reloads or does nothing when it changes: a ConfigMap or a Secret.
@@ -98,7 +98,7 @@ impl ContainerBuilder {
         let from = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
         let variable = EnvVar { name: name.into(), value_from: Some(from), ..EnvVar::default() };
         self.object.env.get_or_insert_default().push(variable);
-        self.configs.push(Config { on: secret.index(), on_change: OnChange::Roll });
+        self.configs.push(secret.mounted(OnChange::Roll));
         self
     }
 
@@ -110,7 +110,7 @@ impl ContainerBuilder {
         on_change: OnChange,
     ) -> Self {
         self.mount_volume(K::volume(config.name()), config.name(), path.into());
-        self.configs.push(Config { on: config.index(), on_change });
+        self.configs.push(config.mounted(on_change));
         self
     }
 
@@ -177,8 +177,8 @@ impl ContainerBuilder {
     }
 
     fn mount_volume(&mut self, volume: Volume, name: &str, path: String) {
-        // A volume's name is a DNS label; an object's name may have dots.
-        let name = name.replace('.', "-");
+        // A volume's name is a DNS label; an object's name may be longer and have dots.
+        let name = shortened(name).replace('.', "-");
         self.volumes.push(Volume { name: name.clone(), ..volume });
         let mount = VolumeMount { name, mount_path: path, ..VolumeMount::default() };
         self.object.volume_mounts.get_or_insert_default().push(mount);

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec, Service, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::ContainerBuilder;
-use crate::graph::{Config, Declare, Declared, GraphError, Handle, Location};
+use crate::graph::{Declare, Declared, GraphError, Handle, Location, Mounted};
 
 /// A kind that runs pods from a template.
 pub trait Workload: k8s_openapi::Resource + Sized {
@@ -85,7 +85,7 @@ pub struct WorkloadBuilder<K> {
     replicas: Option<i32>,
     service_name: Option<String>,
     pod: PodSpec,
-    configs: Vec<Config>,
+    configs: Vec<Mounted>,
     errors: Vec<GraphError>,
     customize: Vec<Customize<K>>,
 }
