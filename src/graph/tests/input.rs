@@ -39,7 +39,8 @@ fn string_data_is_sent_as_data_however_it_was_declared() {
 
 #[test]
 fn a_late_value_in_a_secret_is_refused() {
-    let ways: [&dyn Fn(&mut Stack, String); 3] = [
+    type Way<'a> = &'a dyn Fn(&mut Stack, String);
+    let ways: [Way<'_>; 3] = [
         &|stack, text| drop(stack.add(secret("s").value("key", format!("host={text}")))),
         &|stack, text| {
             drop(stack.object(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"key": text}})));
