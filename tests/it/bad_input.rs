@@ -109,7 +109,7 @@ fn an_admission_policy_that_freezes_changes_is_never_a_replacement() {
     stackctl.write("m.yaml", &manifest.replace("one", "two"));
     let result = std::panic::catch_unwind(|| {
         // The API server takes a moment until it enforces a new policy.
-        let said = cluster::testing::wait_for("the policy", std::time::Duration::from_secs(60), || {
+        let said = cluster::testing::wait_for("the policy", std::time::Duration::from_mins(1), || {
             let said = stackctl.run(&PLAN);
             Ok((said.code != 0).then_some(said))
         })

@@ -48,7 +48,7 @@ fn changes_by_hand_are_shown_with_their_manager_and_taken_back() {
     let fields = fields(&plan);
     let cause = |path: &str| {
         let found = fields.iter().find(|(name, _)| name.starts_with(path));
-        found.map(|(_, cause)| cause.clone()).unwrap_or_else(|| panic!("{path} is not in {fields:#?}"))
+        found.map_or_else(|| panic!("{path} is not in {fields:#?}"), |(_, cause)| cause.clone())
     };
     for path in [
         "spec.replicas",

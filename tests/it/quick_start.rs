@@ -80,7 +80,7 @@ fn quick_start_carries_a_real_stream_to_real_players() {
     let folder = stackctl.folder();
     let file = media::file(folder);
     let url = format!("rtmp://{address}/live/livestream");
-    let within = Duration::from_secs(60);
+    let within = Duration::from_mins(1);
     let versions = wait_for("the API", within, || Ok(get(&address, "/api/v1/versions"))).unwrap();
     assert_eq!(versions["data"]["major"], 4, "{versions}");
     let _publisher = media::publish(&file, &url);

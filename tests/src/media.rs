@@ -134,13 +134,13 @@ pub fn play(url: &str, seconds: u32, folder: &Path) -> Played {
     let list = |name: &str| probed[name].as_array().cloned().unwrap_or_default();
     let times: Vec<f64> =
         list("packets").iter().filter_map(|packet| packet["pts_time"].as_str()?.parse().ok()).collect();
-    let (first, last) = (times.iter().copied().reduce(f64::min), times.iter().copied().reduce(f64::max));
+    let (begin, end) = (times.iter().copied().reduce(f64::min), times.iter().copied().reduce(f64::max));
     Played {
         codecs: list("streams")
             .iter()
             .filter_map(|stream| stream["codec_name"].as_str().map(str::to_owned))
             .collect(),
-        seconds: last.unwrap_or_default() - first.unwrap_or_default(),
+        seconds: end.unwrap_or_default() - begin.unwrap_or_default(),
         errors: format!(
             "{}{}",
             String::from_utf8_lossy(&played.stderr),

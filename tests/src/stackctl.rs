@@ -1,5 +1,6 @@
 //! Runs a stackctl program in a test's own Kubernetes namespace.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -81,7 +82,6 @@ impl Stackctl {
     /// If the program can't be started.
     pub fn run(&self, arguments: &[&str]) -> Said {
         let output = self.command(arguments).output().expect("the program starts");
-        use std::os::unix::process::ExitStatusExt as _;
         let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or_default());
         Said {
             code,
@@ -112,6 +112,8 @@ impl Stackctl {
             "{arguments:?}\n--- stdout\n{}\n--- stderr\n{}",
             said.stdout, said.stderr
         );
-        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.stdout))
+        let read = serde_json::from_str(&said.stdout);
+        assert!(read.is_ok(), "this is no JSON: {}", said.stdout);
+        read.unwrap_or_default()
     }
 }

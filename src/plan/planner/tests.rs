@@ -1,6 +1,7 @@
 //! What the planner asks, and what it makes of the answers of a server in memory.
 
 mod bench;
+mod deletions;
 mod load_balancers;
 
 use serde_json::json;

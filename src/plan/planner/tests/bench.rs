@@ -50,12 +50,14 @@ pub(super) fn rejection(code: u16, message: &str, causes: &[(&str, &str)]) -> Re
 impl Bench {
     pub(super) fn new() -> Self {
         let fake = Fake::new();
-        fake.state().kinds.push(KindInfo {
-            gvk: Gvk::new("batch", "v1", "Job"),
-            plural: "jobs".to_owned(),
-            scope: Scope::Namespaced,
-            verbs: vec!["patch".to_owned()],
-        });
+        for (group, kind, plural) in [("batch", "Job", "jobs"), ("", "ServiceAccount", "serviceaccounts")] {
+            fake.state().kinds.push(KindInfo {
+                gvk: Gvk::new(group, "v1", kind),
+                plural: plural.to_owned(),
+                scope: Scope::Namespaced,
+                verbs: vec!["patch".to_owned()],
+            });
+        }
         for name in ["live", "default"] {
             fake.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
         }
@@ -152,7 +154,7 @@ impl Bench {
         }
     }
 
-    fn inputs(&self, stack: Stack) -> Inputs {
+    pub(super) fn inputs(&self, stack: Stack) -> Inputs {
         let graph = stack.finish().unwrap();
         let state = self.fake.state();
         let namespaces = state.objects.keys().filter(|id| id.kind == "Namespace").map(|id| id.name.clone());
