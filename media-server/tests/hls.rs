@@ -137,8 +137,9 @@ fn nginx_serves_what_is_written() {
         ),
     )
     .unwrap();
+    common::ensure_packages(&["nginx"]);
     let child = Command::new("nginx").arg("-c").arg(&conf).stderr(Stdio::null()).spawn();
-    let _nginx = Reaped(child.expect("nginx is needed for this test: apt-get install nginx"));
+    let _nginx = Reaped(child.unwrap());
     let _publisher = publish(&media(), &server.rtmp("live/livestream"));
     wait_until("two segments are listed", || segments(&html.join("live/livestream.m3u8")) >= 2);
     let url = format!("http://127.0.0.1:{port}/live/livestream.m3u8");

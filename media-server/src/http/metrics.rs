@@ -28,7 +28,7 @@ impl Collector for Now {
         let publishers = clients.iter().filter(|client| client.publish).count();
         let (received, sent) = super::api::total(server);
         let reloads = server.reloads();
-        let live = server.sources.all().iter().filter(|source| source.is_live()).count();
+        let live = server.sources.live();
         let gauges = [
             ("streams", "Streams that are published", live),
             ("clients", "Clients that publish or play", clients.len()),

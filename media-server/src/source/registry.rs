@@ -67,7 +67,13 @@ impl Sources {
         self.lock().is_empty()
     }
 
-    /// All of them.
+    /// How many are published now.
+    pub fn live(&self) -> usize {
+        self.lock().values().filter(|source| source.is_live()).count()
+    }
+
+    /// All of them, each to be given back with [`Sources::release`]: a source that its last user leaves while
+    /// somebody else has it stays.
     pub fn all(&self) -> Vec<Arc<Source>> {
         self.lock().values().cloned().collect()
     }

@@ -49,13 +49,8 @@ pub enum Error {
     #[error("{0} needs root: run it as root, or use `--tier control-plane`, which needs no rights")]
     NeedsRoot(&'static str),
     /// Debian packages are missing and could not be installed.
-    #[error("missing packages: install them with `{command}`{}", reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default())]
-    Packages {
-        /// The exact command that installs them.
-        command: String,
-        /// Why it was not run, or how it failed.
-        reason: Option<String>,
-    },
+    #[error(transparent)]
+    Packages(#[from] debian_packages::Error),
     /// Go is needed to build the programs and is not there.
     #[error(
         "Go is needed to build Kubernetes and was not found: install Go 1.24 or newer (https://go.dev/dl) so that `go` is on PATH"
