@@ -1,11 +1,13 @@
 //! `load`: many players or publishers, and what they and the server saw.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::publish::numbered;
 use super::swarm::{Pace, Swarm};
-use super::{Failure, LoadArgs, print, resolve, say};
+use super::{Failure, LoadArgs, print, resolve, say, serve};
 use crate::flv;
 use crate::rtmp::url::Target;
 
@@ -13,8 +15,8 @@ use crate::rtmp::url::Target;
 const RAMP: usize = 200;
 /// How long all connections may take.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Every so many players one reads messages and tells latencies.
-const SAMPLE: usize = 20;
+/// What players that join get at once is over by then.
+const CALM: Duration = Duration::from_secs(2);
 
 /// Runs a load and prints what was seen.
 pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
@@ -28,6 +30,11 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
     }
     if args.players == 0 && args.publishers == 0 {
         return Err("--players or --publishers is needed".into());
+    }
+    serve::raise_open_files();
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let burst = Duration::from_millis(args.burst);
     let mut swarm = Swarm::new(&tags, Pace { repeat: true, burst, marked: args.players > 0 })?;
@@ -57,6 +64,7 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
         clients += players(&mut swarm, args, clients)?;
     }
     settle(&mut swarm, clients)?;
+    swarm.run(Instant::now() + CALM, |_| stop.load(Ordering::Relaxed))?;
     say(&format!(
         "{} connected, {} failed; measuring {} s",
         swarm.connected(),
@@ -66,9 +74,16 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
     let before = (swarm.counters.received, swarm.counters.sent, args.pid.map(usage));
     swarm.measuring = true;
     let since = Instant::now();
-    swarm.run(since + Duration::from_secs(args.seconds), |_| false)?;
-    report(&mut swarm, args, before, since.elapsed());
-    Ok(if swarm.counters.failed.0 == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    swarm.run(since + Duration::from_secs(args.seconds), |_| stop.load(Ordering::Relaxed))?;
+    let report = Report::new(&mut swarm, args.pid, before, since.elapsed());
+    match args.json {
+        true => print(&report.json().to_string()),
+        false => print(report.text().trim_end()),
+    }
+    if let Some(reason) = &report.reason {
+        say(&format!("{} clients failed: {reason}", report.failed));
+    }
+    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn players(swarm: &mut Swarm<'_>, args: &LoadArgs, before: usize) -> Result<usize, Failure> {
@@ -77,7 +92,7 @@ fn players(swarm: &mut Swarm<'_>, args: &LoadArgs, before: usize) -> Result<usiz
         let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
         let address = resolve::lookup(host, port.parse()?)?[0];
         for index in 0..args.players {
-            swarm.get(address, authority, &format!("/{path}"))?;
+            swarm.get(address, authority, &format!("/{path}"), index % args.sample.max(1) == 0)?;
             if index % RAMP == RAMP - 1 {
                 settle(swarm, before + index + 1)?;
             }
@@ -86,7 +101,7 @@ fn players(swarm: &mut Swarm<'_>, args: &LoadArgs, before: usize) -> Result<usiz
         let target = Target::from_url(&args.url)?;
         let address = resolve::lookup(&target.host, target.port)?[0];
         for index in 0..args.players {
-            swarm.play(address, target.clone(), index % SAMPLE == 0)?;
+            swarm.play(address, target.clone(), index % args.sample.max(1) == 0)?;
             if index % RAMP == RAMP - 1 {
                 settle(swarm, before + index + 1)?;
             }
@@ -119,39 +134,87 @@ fn usage(pid: u32) -> (f64, f64, u64) {
 
 type Before = (u64, u64, Option<(f64, f64, u64)>);
 
-fn report(swarm: &mut Swarm<'_>, args: &LoadArgs, before: Before, elapsed: Duration) {
-    let seconds = elapsed.as_secs_f64();
-    let seen = &mut swarm.counters;
-    let received = (seen.received - before.0) as f64 * 8.0 / 1e9;
-    let sent = (seen.sent - before.1) as f64 * 8.0 / 1e9;
-    print(&format!("received        {:.3} Gbit/s", received / seconds));
-    print(&format!("sent            {:.3} Gbit/s", sent / seconds));
-    if !seen.latencies.is_empty() {
+/// What a load has seen.
+#[derive(Debug)]
+struct Report {
+    seconds: f64,
+    connected: usize,
+    failed: usize,
+    reason: Option<String>,
+    /// Gigabits.
+    received: f64,
+    sent: f64,
+    /// Milliseconds: p50, p90, p99 and the longest, and how many there were.
+    latency: Option<([f64; 4], usize)>,
+    /// User and system time as % of a core, resident kB.
+    server: Option<(f64, f64, u64)>,
+}
+
+impl Report {
+    fn new(swarm: &mut Swarm<'_>, pid: Option<u32>, before: Before, elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs_f64();
+        let connected = swarm.connected();
+        let seen = &mut swarm.counters;
         seen.latencies.sort_unstable();
         let at = |share: f64| {
-            let index = ((seen.latencies.len() - 1) as f64 * share) as usize;
-            f64::from(seen.latencies[index]) / 1000.0
+            let index = (seen.latencies.len().saturating_sub(1) as f64 * share) as usize;
+            seen.latencies.get(index).map_or(0.0, |micros| f64::from(*micros) / 1000.0)
         };
-        print(&format!(
-            "latency         p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms ({} samples)",
-            at(0.5),
-            at(0.9),
-            at(0.99),
-            at(1.0),
-            seen.latencies.len()
-        ));
-    }
-    if let (Some(pid), Some((user, system, _))) = (args.pid, before.2) {
-        let (user_now, system_now, resident) = usage(pid);
-        let (user, system) = ((user_now - user) / seconds * 100.0, (system_now - system) / seconds * 100.0);
-        print(&format!("server CPU      {user:.1} + {system:.1} = {:.1} % of a core", user + system));
-        print(&format!("server memory   {:.1} MB resident", resident as f64 / 1000.0));
-        let delivered = received.max(sent);
-        if delivered > 0.0 {
-            print(&format!("CPU per Gbit    {:.3} s", (user + system) / 100.0 * seconds / delivered));
+        let latency = ([at(0.5), at(0.9), at(0.99), at(1.0)], seen.latencies.len());
+        let server = pid.zip(before.2).map(|(pid, (user, system, _))| {
+            let (user_now, system_now, resident) = usage(pid);
+            ((user_now - user) / seconds * 100.0, (system_now - system) / seconds * 100.0, resident)
+        });
+        Report {
+            seconds,
+            connected,
+            failed: seen.failed.0,
+            reason: seen.failed.1.clone(),
+            received: (seen.received - before.0) as f64 * 8.0 / 1e9,
+            sent: (seen.sent - before.1) as f64 * 8.0 / 1e9,
+            latency: (latency.1 > 0).then_some(latency),
+            server,
         }
     }
-    if let (failed, Some(reason)) = &seen.failed {
-        say(&format!("{failed} clients failed: {reason}"));
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "seconds": self.seconds,
+            "connected": self.connected,
+            "failed": self.failed,
+            "reason": self.reason,
+            "received_gbit": self.received,
+            "sent_gbit": self.sent,
+            "latency_ms": self.latency.map(|([p50, p90, p99, max], samples)| serde_json::json!({
+                "p50": p50, "p90": p90, "p99": p99, "max": max, "samples": samples,
+            })),
+            "server": self.server.map(|(user, system, resident)| serde_json::json!({
+                "user_percent": user, "system_percent": system, "resident_kb": resident,
+            })),
+        })
+    }
+
+    fn text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        let seconds = self.seconds;
+        let _ = writeln!(text, "received        {:.3} Gbit/s", self.received / seconds);
+        let _ = writeln!(text, "sent            {:.3} Gbit/s", self.sent / seconds);
+        if let Some(([p50, p90, p99, max], samples)) = self.latency {
+            let _ = writeln!(
+                text,
+                "latency         p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms, max {max:.1} ms ({samples} samples)"
+            );
+        }
+        if let Some((user, system, resident)) = self.server {
+            let both = user + system;
+            let _ = writeln!(text, "server CPU      {user:.1} + {system:.1} = {both:.1} % of a core");
+            let _ = writeln!(text, "server memory   {:.1} MB resident", resident as f64 / 1000.0);
+            let delivered = self.received.max(self.sent);
+            if delivered > 0.0 {
+                let _ = writeln!(text, "CPU per Gbit    {:.3} s", both / 100.0 * seconds / delivered);
+            }
+        }
+        text
     }
 }

@@ -65,6 +65,9 @@ struct PublishArgs {
     /// Publish so many streams; `_1`, `_2`, … are appended to the name
     #[arg(long, value_name = "N", default_value_t = 1)]
     streams: usize,
+    /// Append the time of sending to each frame, for a `load` on this machine to tell latencies
+    #[arg(long)]
+    marks: bool,
 }
 
 #[derive(Debug, Args)]
@@ -83,12 +86,18 @@ struct LoadArgs {
     /// The process whose CPU time and memory are reported
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// Measure for so many seconds, once all are connected
+    /// Every so many players one tells the latencies of marked frames
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    sample: usize,
+    /// Measure for so many seconds, or until SIGINT or SIGTERM, once all are connected
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     seconds: u64,
     /// Send in bursts of so many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     burst: u64,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command line; the process's whole main.
@@ -106,7 +115,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
-        Some(Subcommands::Publish(args)) => publish::run(&args.file, &args.url, args.repeat, args.streams),
+        Some(Subcommands::Publish(args)) => publish::run(&args),
         Some(Subcommands::Load(args)) => load::run(&args),
         Some(Subcommands::Service { action }) => return service::run(action),
         None => run_server(&cli),

@@ -1,11 +1,10 @@
 //! `publish FILE URL`: the tutorial's encoder.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::swarm::{Pace, Swarm};
-use super::{Failure, resolve, say};
+use super::{Failure, PublishArgs, resolve, say, serve};
 use crate::flv;
 use crate::rtmp::url::Target;
 
@@ -13,15 +12,18 @@ use crate::rtmp::url::Target;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Publishes a file to one or many streams until it ends, or for ever.
-pub(super) fn run(file: &Path, url: &str, repeat: bool, streams: usize) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &PublishArgs) -> Result<ExitCode, Failure> {
+    let PublishArgs { file, url, repeat, streams, marks } = args;
+    let (repeat, streams, marked) = (*repeat, *streams, *marks);
     let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let tags = flv::tags(&bytes).map_err(|error| format!("{}: {error}", file.display()))?;
     if tags.is_empty() {
         return Err(format!("{}: the file has no tags", file.display()).into());
     }
+    serve::raise_open_files();
     let target = Target::from_url(url)?;
     let address = resolve::lookup(&target.host, target.port)?[0];
-    let mut swarm = Swarm::new(&tags, Pace { repeat, burst: Duration::ZERO, marked: false })?;
+    let mut swarm = Swarm::new(&tags, Pace { repeat, burst: Duration::ZERO, marked })?;
     for index in 0..streams {
         swarm.publish(address, numbered(&target, index, streams), Duration::ZERO)?;
     }

@@ -88,7 +88,7 @@ fn daemonize() -> Result<ExitCode, Failure> {
 }
 
 /// Raises the soft limit of open files to the hard one; gives it.
-fn raise_open_files() -> Option<u64> {
+pub(super) fn raise_open_files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -14,7 +14,8 @@ use crate::flv::{self, Role, Tag, TagKind};
 use crate::rtmp::client::{Client, Event, Intent};
 use crate::rtmp::url::Target;
 
-/// What is appended to marked payloads: these bytes, then microseconds since the swarm began. Decoders never see it.
+/// What is appended to marked payloads: these bytes, then microseconds of the machine's monotonic clock. Decoders
+/// never see it.
 const MARK: &[u8; 8] = b"\xffLATMARK";
 /// A mark's size.
 const MARK_SIZE: usize = 16;
@@ -62,8 +63,10 @@ enum Job {
         sampled: bool,
         skip: bool,
     },
-    /// An HTTP player.
-    Http,
+    /// An HTTP player; a sampled one keeps the end of what it read, where a mark may begin.
+    Http {
+        tail: Option<Vec<u8>>,
+    },
 }
 
 #[derive(Debug)]
@@ -86,7 +89,6 @@ pub(super) struct Swarm<'a> {
     pace: Pace,
     due: BinaryHeap<Reverse<(Instant, usize)>>,
     buffer: Vec<u8>,
-    began: Instant,
     /// Latencies are collected.
     pub(super) measuring: bool,
     /// What was seen.
@@ -107,7 +109,6 @@ impl<'a> Swarm<'a> {
             pace,
             due: BinaryHeap::new(),
             buffer: vec![0; 256 << 10],
-            began: Instant::now(),
             measuring: false,
             counters: Counters::default(),
         })
@@ -148,9 +149,16 @@ impl<'a> Swarm<'a> {
     }
 
     /// Adds a player of HTTP-FLV.
-    pub(super) fn get(&mut self, address: SocketAddr, host: &str, path: &str) -> Result<(), Failure> {
+    pub(super) fn get(
+        &mut self,
+        address: SocketAddr,
+        host: &str,
+        path: &str,
+        sampled: bool,
+    ) -> Result<(), Failure> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: media-server\r\n\r\n");
-        self.add(address, None, Job::Http, request.into_bytes())
+        let tail = sampled.then(Vec::new);
+        self.add(address, None, Job::Http { tail }, request.into_bytes())
     }
 
     /// Clients that are connected.
@@ -271,6 +279,13 @@ impl<'a> Swarm<'a> {
                 }
                 counters.started += 1;
             }
+            if let Job::Http { tail: Some(tail) } = &mut member.job {
+                let now = now_micros();
+                let latencies = marks(tail, bytes).into_iter().map(|sent| since(sent, now));
+                if self.measuring {
+                    counters.latencies.extend(latencies);
+                }
+            }
             return Ok(());
         };
         if let Job::Play { skip: true, .. } = member.job {
@@ -291,12 +306,9 @@ impl<'a> Swarm<'a> {
                     }
                 }
                 (Event::Media(_, _, payload), _) if self.measuring => {
-                    if let Some(mark) = payload.len().checked_sub(MARK_SIZE).map(|at| &payload[at..])
-                        && mark.starts_with(MARK)
-                    {
-                        let sent = u64::from_be_bytes(mark[8..].try_into().unwrap_or_default());
-                        let now = self.began.elapsed().as_micros() as u64;
-                        counters.latencies.push(u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX));
+                    let mark = payload.len().checked_sub(MARK_SIZE).map(|at| &payload[at..]);
+                    if let Some(sent) = mark.and_then(read_mark) {
+                        counters.latencies.push(since(sent, now_micros()));
                     }
                 }
                 _ => {}
@@ -344,8 +356,7 @@ impl<'a> Swarm<'a> {
                 continue;
             }
             if self.pace.marked && !header {
-                let sent = self.began.elapsed().as_micros() as u64;
-                let payload = [tag.payload, MARK, &sent.to_be_bytes()].concat();
+                let payload = [tag.payload, MARK, &now_micros().to_be_bytes()].concat();
                 client.send(&mut member.out, tag.kind, time as u32, &payload);
             } else {
                 let payload = match tag.kind {
@@ -359,7 +370,76 @@ impl<'a> Swarm<'a> {
     }
 }
 
+/// Microseconds of the clock that all processes of a machine share.
+fn now_micros() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
+fn since(sent: u64, now: u64) -> u32 {
+    u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX)
+}
+
+/// The time in a mark at the front of these bytes.
+fn read_mark(bytes: &[u8]) -> Option<u64> {
+    let time = bytes.strip_prefix(MARK)?.get(..8)?;
+    time.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The times of the marks that end in `bytes`, whatever the framing around them: no frame of HTTP stands inside of
+/// one. `tail` is what was kept of the bytes before.
+fn marks(tail: &mut Vec<u8>, bytes: &[u8]) -> Vec<u64> {
+    tail.extend_from_slice(bytes);
+    let mut times = Vec::new();
+    let mut at = 0;
+    while let Some(found) = tail[at..].iter().position(|byte| *byte == MARK[0]) {
+        at += found;
+        match read_mark(&tail[at..]) {
+            Some(time) => {
+                times.push(time);
+                at += MARK_SIZE;
+            }
+            None if tail.len() - at < MARK_SIZE => break,
+            None => at += 1,
+        }
+    }
+    let keep = tail.len().saturating_sub(MARK_SIZE - 1).max(at.min(tail.len()));
+    tail.drain(..keep);
+    times
+}
+
 /// Metadata as encoders send it.
 fn set_data_frame(payload: &[u8]) -> Vec<u8> {
     [&crate::amf0::encode_all(&[crate::amf0::Value::string("@setDataFrame")]), payload].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Marks are found wherever reads cut them, among bytes that look like their start.
+        #[test]
+        fn marks_are_found_in_any_split(
+            gaps in prop::collection::vec(0usize..40, 1..6),
+            cuts in prop::collection::vec(1usize..30, 1..20),
+        ) {
+            let mut bytes = Vec::new();
+            for (index, gap) in gaps.iter().enumerate() {
+                bytes.resize(bytes.len() + gap, if index % 2 == 0 { MARK[0] } else { 0x17 });
+                bytes.extend_from_slice(MARK);
+                bytes.extend_from_slice(&(index as u64).to_be_bytes());
+            }
+            let (mut tail, mut found, mut rest) = (Vec::new(), Vec::new(), &bytes[..]);
+            for cut in cuts.iter().cycle() {
+                let (part, after) = rest.split_at((*cut).min(rest.len()));
+                found.extend(marks(&mut tail, part));
+                rest = after;
+                if rest.is_empty() { break; }
+            }
+            prop_assert_eq!(found, (0..gaps.len() as u64).collect::<Vec<_>>());
+            prop_assert!(tail.len() < MARK_SIZE);
+        }
+    }
 }
