@@ -3,8 +3,10 @@
 //! [`handshake`] and [`chunk`] are the wire, [`session`] is the server's side of a connection and [`client`] the
 //! client's; none of them knows a socket or a clock.
 
+mod answers;
 pub mod chunk;
 pub mod client;
+mod commands;
 pub mod handshake;
 pub mod session;
 pub mod url;

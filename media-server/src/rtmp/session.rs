@@ -7,8 +7,7 @@ use std::borrow::Cow;
 
 use super::chunk::{self, Message, Reader};
 use super::url::Target;
-use super::{Error, OUT_CHUNK_SIZE, STREAM_ID, WINDOW, handshake, message_type};
-use crate::amf0::{self, Value};
+use super::{Error, WINDOW, handshake, message_type};
 use crate::flv::TagKind;
 
 /// The longest message a client may send before it publishes.
@@ -99,15 +98,15 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Session {
     stage: Stage,
-    reader: Reader,
-    connect: Option<Connect>,
-    connect_id: f64,
-    released: bool,
-    created: bool,
-    fc_after_create: bool,
-    publishing: bool,
-    playing: bool,
-    publish_id: f64,
+    pub(super) reader: Reader,
+    pub(super) connect: Option<Connect>,
+    pub(super) connect_id: f64,
+    pub(super) released: bool,
+    pub(super) created: bool,
+    pub(super) fc_after_create: bool,
+    pub(super) publishing: bool,
+    pub(super) playing: bool,
+    pub(super) publish_id: f64,
     window: u64,
     received: u64,
     acknowledged: u64,
@@ -265,245 +264,16 @@ impl Session {
         Ok(None)
     }
 
-    fn command(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Option<Event<'static>>, Error> {
-        if body.len() > MAX_COMMAND {
-            return Err(chunk::Error::MessageSize(body.len(), MAX_COMMAND).into());
-        }
-        let values = amf0::decode_prefix(body);
-        let Some(name) = values.first().and_then(Value::as_str) else {
-            amf0::decode_all(body)?;
-            return Ok(None);
-        };
-        let id = values.get(1).and_then(Value::as_number).unwrap_or(0.0);
-        let text = |index: usize| values.get(index).and_then(Value::as_str).unwrap_or_default();
-        if self.connect.is_none() && name != "connect" {
-            return Err(Error::Order(shorten(name), "before connect"));
-        }
-        match name {
-            "connect" => {
-                if self.connect.is_some() {
-                    return Err(Error::Order("connect".into(), "twice"));
-                }
-                let connect = read_connect(values.get(2), values.len())?;
-                self.connect_id = id;
-                self.connect = Some(connect.clone());
-                return Ok(Some(Event::Connect(Box::new(connect))));
-            }
-            "createStream" => {
-                self.created = true;
-                result(out, id, &[Value::Null, Value::Number(f64::from(STREAM_ID))]);
-            }
-            "releaseStream" => {
-                self.released = true;
-                result(out, id, &[Value::Null, Value::Undefined]);
-            }
-            "FCPublish" => {
-                self.fc_after_create = self.created && !self.released;
-                result(out, id, &[Value::Null, Value::Undefined]);
-            }
-            "publish" => {
-                self.idle(name)?;
-                let target = self.target(text(3))?;
-                self.publish_id = id;
-                return Ok(Some(Event::Publish(target, self.publish_kind())));
-            }
-            "play" => {
-                self.idle(name)?;
-                let target = self.target(text(3))?;
-                self.playing = true;
-                play_started(out);
-                return Ok(Some(Event::Play(target)));
-            }
-            "pause" if self.playing => {
-                let paused = !matches!(values.get(3), Some(Value::Bool(false)));
-                pause_answer(out, paused);
-                return Ok(Some(Event::Pause(paused)));
-            }
-            "FCUnpublish" if self.publishing => {
-                status(out, "onFCUnpublish", "NetStream.Unpublish.Success", "Stop publishing stream.");
-                result(out, id, &[Value::Null, Value::Undefined]);
-                status(out, "onStatus", "NetStream.Unpublish.Success", "Stream is now unpublished");
-                self.publishing = false;
-                return Ok(Some(Event::Unpublish));
-            }
-            "closeStream" | "deleteStream" => {
-                if std::mem::take(&mut self.publishing) {
-                    return Ok(Some(Event::Unpublish));
-                }
-                if std::mem::take(&mut self.playing) {
-                    return Ok(Some(Event::Stop));
-                }
-            }
-            // What SRS does not know it answers too: old flash players wait for it. `_result`s are not calls.
-            name if id != 0.0 && !name.starts_with('_') => result(out, id, &[Value::Null, Value::Null]),
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    fn idle(&self, name: &str) -> Result<(), Error> {
-        match self.publishing || self.playing {
-            true => Err(Error::Order(shorten(name), "while another stream is open")),
-            false => Ok(()),
-        }
-    }
-
-    fn target(&self, stream: &str) -> Result<Target, Error> {
-        let connect =
-            self.connect.as_ref().ok_or_else(|| Error::Order("publish".into(), "before connect"))?;
-        if stream.is_empty() {
-            return Err(Error::StreamName);
-        }
-        connect.target.with_stream(stream).map_err(|error| Error::Connect(error.to_string()))
-    }
-
-    fn publish_kind(&self) -> PublishKind {
-        match (self.released, self.fc_after_create) {
-            (true, _) => PublishKind::Fmle,
-            (false, true) => PublishKind::Haivision,
-            (false, false) => PublishKind::Flash,
-        }
-    }
-
-    /// Answers connect.
-    pub fn accept_connect(&mut self, out: &mut Vec<u8>, identity: &Identity) {
-        chunk::control(out, message_type::WINDOW_ACK_SIZE, &WINDOW.to_be_bytes());
-        let [a, b, c, d] = WINDOW.to_be_bytes();
-        chunk::control(out, message_type::SET_PEER_BANDWIDTH, &[a, b, c, d, 2]);
-        // Before the result: OBS reads the result with the new size already.
-        chunk::control(out, message_type::SET_CHUNK_SIZE, &(OUT_CHUNK_SIZE as u32).to_be_bytes());
-        let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
-        let data = Value::EcmaArray(vec![
-            field("version", "3,5,3,888"),
-            field("srs_sig", "SRS"),
-            field("srs_server", &identity.signature),
-            field("srs_license", "MIT"),
-            field("srs_url", "https://github.com/ossrs/srs"),
-            field("srs_version", &identity.version),
-            field("srs_authors", "https://github.com/ossrs/srs/blob/master/AUTHORS"),
-            field("srs_server_ip", &identity.server_ip),
-            ("srs_pid".to_owned(), Value::Number(f64::from(identity.pid))),
-            field("srs_id", &identity.id),
-        ]);
-        let properties = Value::Object(vec![
-            field("fmsVer", "FMS/3,5,3,888"),
-            ("capabilities".to_owned(), Value::Number(127.0)),
-            ("mode".to_owned(), Value::Number(1.0)),
-        ]);
-        let info = Value::Object(vec![
-            field("level", "status"),
-            field("code", "NetConnection.Connect.Success"),
-            field("description", "Connection succeeded"),
-            ("objectEncoding".to_owned(), Value::Number(0.0)),
-            ("data".to_owned(), data),
-        ]);
-        result(out, self.connect_id, &[properties, info]);
-        chunk::command(out, &[Value::string("onBWDone"), Value::Number(0.0), Value::Null]);
-    }
-
-    /// Answers publish; media may follow.
-    pub fn accept_publish(&mut self, out: &mut Vec<u8>) {
-        self.publishing = true;
-        self.reader.set_max_message(MAX_MEDIA);
-        if self.released || self.fc_after_create {
-            status(out, "onFCPublish", "NetStream.Publish.Start", "Started publishing stream.");
-        }
-        status(out, "onStatus", "NetStream.Publish.Start", "Started publishing stream.");
-    }
-
-    /// Refuses publish, with a code that encoders show; the caller closes afterwards.
-    pub fn refuse_publish(&mut self, out: &mut Vec<u8>, code: &str, description: &str) {
-        let values = status_values("onStatus", "error", code, description);
-        chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
-    }
-
     /// What connect said; none before it.
     pub fn connected(&self) -> Option<&Connect> {
         self.connect.as_ref()
     }
 }
 
-fn shorten(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(40).collect()
-}
-
-fn read_connect(arguments: Option<&Value>, count: usize) -> Result<Connect, Error> {
-    let Some(Value::Object(_) | Value::EcmaArray(_)) = arguments else {
-        return Err(Error::Connect(format!("an object is expected after the name, {count} values came")));
-    };
-    let text = |name: &str| -> String {
-        let value = arguments.and_then(|fields| fields.get(name)).and_then(Value::as_str).unwrap_or_default();
-        value.chars().filter(|c| !c.is_control()).take(4096).collect()
-    };
-    let tc_url = text("tcUrl");
-    if tc_url.is_empty() {
-        return Err(Error::Connect("tcUrl is missing".into()));
-    }
-    let target = Target::from_connect(&tc_url, &text("app")).map_err(|e| Error::Connect(e.to_string()))?;
-    Ok(Connect { tc_url, page_url: text("pageUrl"), swf_url: text("swfUrl"), target })
-}
-
-fn result(out: &mut Vec<u8>, id: f64, values: &[Value]) {
-    let mut all = vec![Value::string("_result"), Value::Number(id)];
-    all.extend_from_slice(values);
-    chunk::command(out, &all);
-}
-
-fn status_values(command: &str, level: &str, code: &str, description: &str) -> Vec<Value> {
-    let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
-    let mut fields = Vec::new();
-    if command == "onStatus" {
-        fields.push(field("level", level));
-    }
-    fields.push(field("code", code));
-    fields.push(field("description", description));
-    if command == "onStatus" && level == "status" {
-        fields.push(field("clientid", "ASAICiss"));
-    }
-    vec![Value::string(command), Value::Number(0.0), Value::Null, Value::Object(fields)]
-}
-
-fn status(out: &mut Vec<u8>, command: &str, code: &str, description: &str) {
-    let values = status_values(command, "status", code, description);
-    chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
-}
-
-/// User Control Message about the one stream.
-fn stream_control(out: &mut Vec<u8>, event: u8) {
-    let [a, b, c, d] = STREAM_ID.to_be_bytes();
-    chunk::control(out, message_type::USER_CONTROL, &[0, event, a, b, c, d]);
-}
-
-fn play_started(out: &mut Vec<u8>) {
-    stream_control(out, 0);
-    for (code, description) in [
-        ("NetStream.Play.Reset", "Playing and resetting stream."),
-        ("NetStream.Play.Start", "Started playing stream."),
-    ] {
-        let mut values = status_values("onStatus", "status", code, description);
-        if let Some(Value::Object(fields)) = values.last_mut() {
-            fields.insert(3, ("details".to_owned(), Value::string("stream")));
-        }
-        chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
-    }
-    let access = [Value::string("|RtmpSampleAccess"), Value::Bool(true), Value::Bool(true)];
-    chunk::on_stream(out, message_type::DATA_AMF0, &access);
-    let start = Value::Object(vec![("code".to_owned(), Value::string("NetStream.Data.Start"))]);
-    chunk::on_stream(out, message_type::DATA_AMF0, &[Value::string("onStatus"), start]);
-}
-
-fn pause_answer(out: &mut Vec<u8>, paused: bool) {
-    let (code, description, event) = match paused {
-        true => ("NetStream.Pause.Notify", "Paused stream.", 1),
-        false => ("NetStream.Unpause.Notify", "Unpaused stream.", 0),
-    };
-    status(out, "onStatus", code, description);
-    stream_control(out, event);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amf0::{self, Value};
     use proptest::prelude::*;
 
     fn hello() -> Vec<u8> {

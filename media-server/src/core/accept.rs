@@ -1,0 +1,125 @@
+//! Listeners, and connections on their way in: the first core accepts and hands each to the core with the fewest.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
+
+use super::conn::{Conn, Out, Role};
+use super::{Core, LISTENERS, PATIENCE};
+use crate::ids;
+use crate::rtmp::session::Session;
+use crate::server::{Command, Service};
+
+impl Core {
+    /// Accepts from a listener; `address` is its name in the configuration.
+    pub fn listen(
+        &mut self,
+        listener: std::net::TcpListener,
+        service: Service,
+        address: SocketAddr,
+    ) -> io::Result<()> {
+        let mut listener = TcpListener::from_std(listener);
+        let place = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.listeners.push(None);
+            self.listeners.len() - 1
+        });
+        self.poll.registry().register(&mut listener, Token(LISTENERS + place), Interest::READABLE)?;
+        self.listeners[place] = Some((listener, service, address));
+        Ok(())
+    }
+
+    pub(super) fn unlisten(&mut self, which: impl Fn(&(Service, SocketAddr)) -> bool) {
+        for place in &mut self.listeners {
+            if place.as_ref().is_some_and(|(_, service, address)| which(&(*service, *address)))
+                && let Some((mut listener, ..)) = place.take()
+            {
+                let _ = self.poll.registry().deregister(&mut listener);
+            }
+        }
+    }
+
+    pub(super) fn accept(&mut self, listener: usize) {
+        loop {
+            let Some(Some((socket, service, _))) = self.listeners.get(listener) else { return };
+            let service = *service;
+            match socket.accept() {
+                Ok((stream, peer)) => {
+                    let limit = self.server.settings().max_connections;
+                    let count = self.server.connections.load(Ordering::Relaxed);
+                    if count >= limit {
+                        tracing::warn!(
+                            "{peer} refused: {count} connections are open, max_connections is {limit}"
+                        );
+                        continue;
+                    }
+                    let core = self.server.idlest_core();
+                    self.server.connections.fetch_add(1, Ordering::Relaxed);
+                    self.server.cores[core].connections.fetch_add(1, Ordering::Relaxed);
+                    if core == self.index {
+                        self.adopt_mio(stream, peer, service);
+                    } else {
+                        self.server.cores[core].send(Command::Accept(stream.into(), peer, service));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::warn!("accept: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn adopt(&mut self, stream: std::net::TcpStream, peer: SocketAddr, service: Service) {
+        self.adopt_mio(TcpStream::from_std(stream), peer, service);
+    }
+
+    fn adopt_mio(&mut self, stream: TcpStream, peer: SocketAddr, service: Service) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() - 1
+        });
+        let role = match service {
+            Service::Rtmp => Role::Rtmp(Box::new(Session::new(ids::random(), self.uptime_seconds()))),
+            Service::Api | Service::Http => Role::HttpHead(Vec::new()),
+        };
+        // Half-open peers are found by the kernel: players have no deadline of their own.
+        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(
+            &socket2::TcpKeepalive::new()
+                .with_time(Duration::from_mins(1))
+                .with_interval(Duration::from_secs(15)),
+        );
+        let mut conn = Box::new(Conn {
+            stream,
+            peer,
+            service,
+            id: ids::connection(),
+            role,
+            out: Out::default(),
+            blocked: false,
+            deadline: Some(self.now + PATIENCE),
+            publisher: None,
+            player: None,
+            stat: None,
+            closing: false,
+            pending: None,
+            watched: None,
+        });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut conn.stream, Token(index), interest) {
+            tracing::error!("{peer}: {error}");
+            self.forget(index);
+            return;
+        }
+        self.conns[index] = Some(conn);
+    }
+
+    fn uptime_seconds(&self) -> u32 {
+        self.server.started.elapsed().as_secs() as u32
+    }
+}

@@ -1,0 +1,128 @@
+//! Clients of streams: how they come into the wheels and the statistics, and out again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::conn::Conn;
+use super::player::Player;
+use super::wheel::Wheel;
+use super::{Core, Next, Reason};
+use crate::rtmp::session::Session;
+use crate::rtmp::url::Target;
+use crate::source::{Policy, Source};
+use crate::stat::ClientStat;
+
+impl Core {
+    /// Lets a connection play.
+    pub(super) fn start_playing(
+        &mut self,
+        index: usize,
+        conn: &mut Conn,
+        player: Player,
+        source: Arc<Source>,
+    ) -> Next {
+        let policy = source.policy();
+        if policy.nodelay || policy.realtime {
+            let _ = conn.stream.set_nodelay(true);
+        }
+        let key = source.stat.id.clone();
+        let entry = if let Some(entry) = self.wheel_of.get(&key) {
+            // The wheel holds the source already.
+            let entry = *entry;
+            self.server.sources.release(&self.server.stat, source);
+            entry
+        } else {
+            let entry = self.wheels.iter().position(Option::is_none).unwrap_or_else(|| {
+                self.wheels.push(None);
+                self.wheels.len() - 1
+            });
+            self.wheels[entry] = Some(Wheel::new(source, self.now));
+            self.wheel_of.insert(key, entry);
+            entry
+        };
+        let Some(Some(wheel)) = self.wheels.get_mut(entry) else {
+            return Next::Close("its stream is gone".into());
+        };
+        let slot = wheel.add(index);
+        wheel.source.count_player(true);
+        wheel.sync_for_join(self.index, self.now);
+        let mut player = player;
+        (player.entry, player.slot) = (entry, slot);
+        conn.player = Some(Box::new(player));
+        conn.deadline = None;
+        self.send(conn)
+    }
+
+    pub(super) fn stop_playing(&mut self, conn: &mut Conn) {
+        let Some(player) = conn.player.take() else { return };
+        self.tell(conn, "on_stop", &[]);
+        self.forget_client(conn);
+        let Some(Some(wheel)) = self.wheels.get_mut(player.entry) else { return };
+        wheel.source.count_player(false);
+        if let Some(moved) = wheel.remove(player.slot)
+            && let Some(Some(other)) = self.conns.get_mut(moved)
+            && let Some(other) = &mut other.player
+        {
+            other.slot = player.slot;
+        }
+        if wheel.players == 0
+            && let Some(mut wheel) = self.wheels[player.entry].take()
+        {
+            wheel.sync(self.index, self.now);
+            self.wheel_of.remove(&wheel.source.stat.id);
+            self.server.sources.release(&self.server.stat, wheel.source);
+        }
+    }
+
+    pub(super) fn add_client(
+        &self,
+        index: usize,
+        conn: &mut Conn,
+        source: &Source,
+        kind: &'static str,
+        session: Option<&Session>,
+    ) {
+        let connect = session.and_then(Session::connected).cloned().unwrap_or_default();
+        let ip = session.and_then(|session| session.proxied_ip).map(|ip| ip.to_string());
+        let stat = Arc::new(ClientStat {
+            id: conn.id.clone(),
+            stream: Arc::clone(&source.stat),
+            ip: ip.unwrap_or_else(|| conn.peer.ip().to_string()),
+            page_url: connect.page_url,
+            swf_url: connect.swf_url,
+            tc_url: connect.tc_url,
+            kind,
+            publish: kind.ends_with("-publish"),
+            since: self.now,
+            traffic: crate::stat::Traffic::default(),
+            place: (self.index, index),
+        });
+        self.server.stat.add_client(&stat);
+        conn.stat = Some(stat);
+    }
+
+    pub(super) fn forget_client(&self, conn: &mut Conn) {
+        if let Some(stat) = conn.stat.take() {
+            self.server.stat.remove_client(&stat.id);
+            if !stat.publish {
+                let sent = stat.traffic.send.load(Ordering::Relaxed) as usize;
+                stat.stream.traffic.add_send(sent);
+                stat.stream.vhost.traffic.add_send(sent);
+                self.server.stat.traffic.add_send(sent);
+            }
+        }
+    }
+
+    pub(super) fn source_of(&self, target: &Target) -> Result<(Arc<Source>, Policy), Reason> {
+        let settings = self.server.settings();
+        let vhost = settings
+            .vhost(&target.vhost)
+            .ok_or_else(|| format!("no vhost {:?} is configured", target.vhost))?;
+        let policy = Policy::of(vhost);
+        let stat = &self.server.stat;
+        Ok((
+            self.server.sources.get_or_create(stat, &vhost.name, &target.app, &target.stream, policy),
+            policy,
+        ))
+    }
+}

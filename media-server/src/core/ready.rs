@@ -1,0 +1,104 @@
+//! Sockets that can be read or written.
+
+use super::conn::{self, Conn, ReadResult, Role};
+use super::player::{self, Format, Pumped};
+use super::{Core, Next, PATIENCE};
+
+/// Reads of one connection before the others get their turn.
+const READS: usize = 4;
+
+impl Core {
+    pub(super) fn writable(&mut self, index: usize) {
+        let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return };
+        if !conn.blocked {
+            self.conns[index] = Some(conn);
+            return;
+        }
+        conn.blocked = false;
+        let next = self.send(&mut conn);
+        self.settle(index, conn, next);
+    }
+
+    /// Sends what waits: answers, then media.
+    pub(super) fn send(&mut self, conn: &mut Conn) -> Next {
+        if conn.player.is_none() {
+            if !conn.flush() {
+                return Next::Close("the connection broke".into());
+            }
+            if conn.out.len() > conn::MAX_PENDING {
+                return Next::Close("the client does not read its answers".into());
+            }
+            if conn.closing && conn.out.is_empty() {
+                return Next::Close("done".into());
+            }
+            return Next::Keep;
+        }
+        let Some(entry) = conn.player.as_ref().map(|player| player.entry) else { return Next::Keep };
+        let Some(Some(wheel)) = self.wheels.get_mut(entry) else { return Next::Keep };
+        let result = player::pump(conn, &wheel.view, &mut self.scratch);
+        let live = wheel.view.live;
+        let Some(player) = &conn.player else { return Next::Keep };
+        wheel.note_needed(player.next);
+        match result {
+            Pumped::Closed => Next::Close("the connection broke".into()),
+            Pumped::Blocked => {
+                conn.deadline = Some(conn.deadline.unwrap_or(self.now + PATIENCE));
+                Next::Keep
+            }
+            Pumped::Done => {
+                conn.deadline = None;
+                if !live && player.format != Format::Rtmp && player.next.is_some() {
+                    if player.format == Format::FlvChunked {
+                        conn.out.bytes.extend_from_slice(b"0\r\n\r\n");
+                        let _ = conn.flush();
+                    }
+                    return Next::Close("the stream ended".into());
+                }
+                Next::Keep
+            }
+        }
+    }
+
+    pub(super) fn readable(&mut self, index: usize) {
+        let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return };
+        if conn.pending.is_some() {
+            self.conns[index] = Some(conn);
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut next = Next::Keep;
+        for round in 0.. {
+            if round == READS {
+                self.unread.push_back(index);
+                break;
+            }
+            match conn.read(&mut buffer) {
+                ReadResult::Blocked => break,
+                ReadResult::Closed => {
+                    next = Next::Close("the client closed".into());
+                    break;
+                }
+                ReadResult::Bytes(count) => {
+                    if let Some(stat) = &conn.stat {
+                        stat.traffic.add_recv(count);
+                        if stat.publish {
+                            stat.stream.traffic.add_recv(count);
+                            stat.stream.vhost.traffic.add_recv(count);
+                            self.server.stat.traffic.add_recv(count);
+                        }
+                    }
+                    next = match &conn.role {
+                        Role::Rtmp(_) => self.read_rtmp(index, &mut conn, &buffer[..count]),
+                        Role::HttpHead(_) => self.read_http(index, &mut conn, &buffer[..count]),
+                        Role::HttpPlay => Next::Keep,
+                    };
+                    if !matches!(next, Next::Keep) || count < buffer.len() || conn.pending.is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.buffer = buffer;
+        self.settle(index, conn, next);
+    }
+}

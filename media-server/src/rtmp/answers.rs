@@ -1,0 +1,117 @@
+//! The server's answers to commands: their fields and order are SRS's, which old players and encoders rely on.
+
+use super::session::{Identity, MAX_MEDIA, Session};
+use super::{OUT_CHUNK_SIZE, STREAM_ID, WINDOW, chunk, message_type};
+use crate::amf0::Value;
+
+impl Session {
+    /// Answers connect.
+    pub fn accept_connect(&mut self, out: &mut Vec<u8>, identity: &Identity) {
+        chunk::control(out, message_type::WINDOW_ACK_SIZE, &WINDOW.to_be_bytes());
+        let [a, b, c, d] = WINDOW.to_be_bytes();
+        chunk::control(out, message_type::SET_PEER_BANDWIDTH, &[a, b, c, d, 2]);
+        // Before the result: OBS reads the result with the new size already.
+        chunk::control(out, message_type::SET_CHUNK_SIZE, &(OUT_CHUNK_SIZE as u32).to_be_bytes());
+        let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
+        let data = Value::EcmaArray(vec![
+            field("version", "3,5,3,888"),
+            field("srs_sig", "SRS"),
+            field("srs_server", &identity.signature),
+            field("srs_license", "MIT"),
+            field("srs_url", "https://github.com/ossrs/srs"),
+            field("srs_version", &identity.version),
+            field("srs_authors", "https://github.com/ossrs/srs/blob/master/AUTHORS"),
+            field("srs_server_ip", &identity.server_ip),
+            ("srs_pid".to_owned(), Value::Number(f64::from(identity.pid))),
+            field("srs_id", &identity.id),
+        ]);
+        let properties = Value::Object(vec![
+            field("fmsVer", "FMS/3,5,3,888"),
+            ("capabilities".to_owned(), Value::Number(127.0)),
+            ("mode".to_owned(), Value::Number(1.0)),
+        ]);
+        let info = Value::Object(vec![
+            field("level", "status"),
+            field("code", "NetConnection.Connect.Success"),
+            field("description", "Connection succeeded"),
+            ("objectEncoding".to_owned(), Value::Number(0.0)),
+            ("data".to_owned(), data),
+        ]);
+        result(out, self.connect_id, &[properties, info]);
+        chunk::command(out, &[Value::string("onBWDone"), Value::Number(0.0), Value::Null]);
+    }
+
+    /// Answers publish; media may follow.
+    pub fn accept_publish(&mut self, out: &mut Vec<u8>) {
+        self.publishing = true;
+        self.reader.set_max_message(MAX_MEDIA);
+        if self.released || self.fc_after_create {
+            status(out, "onFCPublish", "NetStream.Publish.Start", "Started publishing stream.");
+        }
+        status(out, "onStatus", "NetStream.Publish.Start", "Started publishing stream.");
+    }
+
+    /// Refuses publish, with a code that encoders show; the caller closes afterwards.
+    pub fn refuse_publish(&mut self, out: &mut Vec<u8>, code: &str, description: &str) {
+        let values = status_values("onStatus", "error", code, description);
+        chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
+    }
+}
+
+pub(super) fn result(out: &mut Vec<u8>, id: f64, values: &[Value]) {
+    let mut all = vec![Value::string("_result"), Value::Number(id)];
+    all.extend_from_slice(values);
+    chunk::command(out, &all);
+}
+
+fn status_values(command: &str, level: &str, code: &str, description: &str) -> Vec<Value> {
+    let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
+    let mut fields = Vec::new();
+    if command == "onStatus" {
+        fields.push(field("level", level));
+    }
+    fields.push(field("code", code));
+    fields.push(field("description", description));
+    if command == "onStatus" && level == "status" {
+        fields.push(field("clientid", "ASAICiss"));
+    }
+    vec![Value::string(command), Value::Number(0.0), Value::Null, Value::Object(fields)]
+}
+
+pub(super) fn status(out: &mut Vec<u8>, command: &str, code: &str, description: &str) {
+    let values = status_values(command, "status", code, description);
+    chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
+}
+
+/// User Control Message about the one stream.
+fn stream_control(out: &mut Vec<u8>, event: u8) {
+    let [a, b, c, d] = STREAM_ID.to_be_bytes();
+    chunk::control(out, message_type::USER_CONTROL, &[0, event, a, b, c, d]);
+}
+
+pub(super) fn play_started(out: &mut Vec<u8>) {
+    stream_control(out, 0);
+    for (code, description) in [
+        ("NetStream.Play.Reset", "Playing and resetting stream."),
+        ("NetStream.Play.Start", "Started playing stream."),
+    ] {
+        let mut values = status_values("onStatus", "status", code, description);
+        if let Some(Value::Object(fields)) = values.last_mut() {
+            fields.insert(3, ("details".to_owned(), Value::string("stream")));
+        }
+        chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
+    }
+    let access = [Value::string("|RtmpSampleAccess"), Value::Bool(true), Value::Bool(true)];
+    chunk::on_stream(out, message_type::DATA_AMF0, &access);
+    let start = Value::Object(vec![("code".to_owned(), Value::string("NetStream.Data.Start"))]);
+    chunk::on_stream(out, message_type::DATA_AMF0, &[Value::string("onStatus"), start]);
+}
+
+pub(super) fn pause_answer(out: &mut Vec<u8>, paused: bool) {
+    let (code, description, event) = match paused {
+        true => ("NetStream.Pause.Notify", "Paused stream.", 1),
+        false => ("NetStream.Unpause.Notify", "Unpaused stream.", 0),
+    };
+    status(out, "onStatus", code, description);
+    stream_control(out, event);
+}
