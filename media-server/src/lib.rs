@@ -8,12 +8,13 @@
 //!                                └──► anything else: http (hyper, axum) with the bytes already read
 //! ```
 //!
-//! * [`rtmp`], [`amf0`], [`flv`], [`codec`], [`conf`]: bytes in, values and bytes out; no socket, no clock.
+//! * [`rtmp`], [`amf0`], [`flv`], [`codec`], [`websocket`], [`conf`]: bytes in, values and bytes out; no socket, no clock.
 //! * [`source`]: a stream as one shared ring. A message is laid out once, as RTMP chunks with delta headers, and
 //!   every player of every core sends those bytes; only a player that joins or jumps gets headers of its own.
 //! * [`core`]: one thread a CPU. It owns its connections and shares nothing with the others but the rings.
 //! * [`http`]: the API, files and probes, on a thread of their own; [`stat`] is what the API tells.
-//! * [`recorder`] is a thread that reads the rings as a player does and writes [`hls`].
+//! * [`recorder`] is a thread that reads the rings as a player does and writes [`hls`]; [`ts`] is its container, and
+//!   that of HTTP-TS.
 //! * [`server`] is what the threads share, [`cli`] starts them.
 #![allow(
     clippy::cast_possible_truncation,
@@ -43,3 +44,5 @@ pub mod security;
 pub mod server;
 pub mod source;
 pub mod stat;
+pub mod ts;
+pub mod websocket;

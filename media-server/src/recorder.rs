@@ -4,7 +4,6 @@
 //! byte cap. When the volume stalls for longer, the cursor is overtaken, the segment is given up, and the next one
 //! is marked as a discontinuity.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -223,11 +222,7 @@ impl Recording {
             let Some(batch) = self.view.get(self.next).cloned() else { break };
             for (index, frame) in batch.frames.iter().enumerate() {
                 let Some(files) = &mut self.files else { break };
-                let mut parts = batch.payload(index);
-                let mut payload = Cow::Borrowed(parts.next().unwrap_or_default());
-                for part in parts {
-                    payload.to_mut().extend_from_slice(part);
-                }
+                let payload = batch.whole_payload(index);
                 let result = files.push(frame.kind, frame.timestamp, &payload, now);
                 report(&self.source, &result);
                 match result {

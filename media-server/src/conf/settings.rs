@@ -113,6 +113,8 @@ pub struct Vhost {
     pub normal_timeout: Duration,
     /// `http_remux.mount`, where enabled.
     pub http_remux: Option<String>,
+    /// `http_remux.fast_cache`, for a mount of audio alone.
+    pub fast_cache: Duration,
     /// `security`.
     pub security: Security,
     /// `http_hooks`.
@@ -234,6 +236,11 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
     let hls = block.get("hls").map(Hls::read).transpose()?.flatten();
     let remux = block.get("http_remux").filter(|remux| remux.on("enabled"));
     let mount = remux.map(|remux| remux.value("mount").unwrap_or("[vhost]/[app]/[stream].flv").to_owned());
+    // SRS keeps it for audio alone; with video the GOP is there.
+    let fast_cache = match (remux, mount.as_deref().and_then(|mount| mount.rsplit_once('.'))) {
+        (Some(remux), Some((_, "aac" | "mp3"))) => Duration::from_secs_f64(number(remux, "fast_cache", 0.0)?),
+        _ => Duration::ZERO,
+    };
     let jitter = match play.value("time_jitter") {
         None | Some("full") => TimeJitter::Full,
         Some("zero") => TimeJitter::Zero,
@@ -257,6 +264,7 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         firstpkt_timeout: Duration::from_millis(number(publish, "firstpkt_timeout", 20_000u64)?),
         normal_timeout: Duration::from_millis(number(publish, "normal_timeout", 5_000u64)?),
         http_remux: mount,
+        fast_cache,
         security: Security::read(block.get("security"))?,
         hooks: Arc::new(Hooks::read(block.get("http_hooks"))),
         hls,

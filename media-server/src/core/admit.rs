@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::conn::{Conn, Role};
+use super::http::Viewer;
 use super::{Core, Next};
 use crate::hooks::{self, Asker, Hooks, Job, Subject, Watched};
 use crate::rtmp::session::{PublishKind, Session};
@@ -17,13 +18,13 @@ pub(super) enum Wish {
     /// To play by RTMP.
     Play(Target),
     /// To play by HTTP.
-    Flv { target: Target, http11: bool, cross_site: bool },
+    Http(Target, Viewer),
 }
 
 impl Wish {
     fn target(&self) -> &Target {
         match self {
-            Wish::Publish(target, _) | Wish::Play(target) | Wish::Flv { target, .. } => target,
+            Wish::Publish(target, _) | Wish::Play(target) | Wish::Http(target, _) => target,
         }
     }
 }
@@ -94,9 +95,7 @@ impl Core {
         match (wish, session) {
             (Wish::Publish(target, kind), Some(session)) => self.publish(index, conn, session, &target, kind),
             (Wish::Play(target), Some(session)) => self.play(index, conn, session, &target),
-            (Wish::Flv { target, http11, cross_site }, _) => {
-                self.play_flv(index, conn, &target, http11, cross_site)
-            }
+            (Wish::Http(target, viewer), _) => self.play_http(index, conn, &target, viewer),
             (Wish::Publish(..) | Wish::Play(_), None) => Next::Close("its session is gone".into()),
         }
     }

@@ -60,6 +60,8 @@ pub(super) enum Role {
     HttpHead(Vec<u8>),
     /// HTTP that plays.
     HttpPlay,
+    /// WebSocket that plays.
+    WebSocket(crate::websocket::Reader),
 }
 
 /// A connection.

@@ -2,12 +2,13 @@
 
 use super::admit::Wish;
 use super::conn::{Conn, Role};
-use super::player::{Format, Player};
+use super::player::{Container, Format, Framing, Player};
 use super::{Core, Next};
 use crate::conf::settings::TimeJitter;
 use crate::http::mount;
 use crate::rtmp::url::{self, Target};
 use crate::server::{Handoff, Service};
+use crate::websocket::{self, Refusal, Upgrade};
 
 /// The longest request head; longer ones are answered 431.
 const MAX_HEAD: usize = 16 << 10;
@@ -22,9 +23,25 @@ enum Request {
     /// It is not HTTP, or too long.
     Bad(&'static str),
     /// A GET for media, perhaps.
-    Get { path: String, host: String, http11: bool, cross_site: bool },
+    Get { path: String, host: String, protocol: Protocol, cross_site: bool, more: bool },
     /// Anything else.
     Other,
+}
+
+/// What the answer may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Protocol {
+    Http10,
+    Http11,
+    WebSocket(Result<Upgrade, Refusal>),
+}
+
+/// A viewer that asked by HTTP.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    container: Container,
+    protocol: Protocol,
+    cross_site: bool,
 }
 
 fn parse(head: &[u8]) -> Request {
@@ -37,7 +54,7 @@ fn parse(head: &[u8]) -> Request {
         Ok(httparse::Status::Partial) => Request::Partial,
         Err(httparse::Error::TooManyHeaders) => Request::Bad("431 Request Header Fields Too Large"),
         Err(_) => Request::Bad("400 Bad Request"),
-        Ok(httparse::Status::Complete(_)) => {
+        Ok(httparse::Status::Complete(length)) => {
             if request.method != Some("GET") {
                 return Request::Other;
             }
@@ -48,7 +65,14 @@ fn parse(head: &[u8]) -> Request {
             Request::Get {
                 path: request.path.unwrap_or_default().to_owned(),
                 host,
-                http11: request.version == Some(1),
+                protocol: match request.version {
+                    Some(1) => {
+                        let fields = request.headers.iter().map(|field| (field.name, field.value));
+                        Upgrade::read(fields).map_or(Protocol::Http11, Protocol::WebSocket)
+                    }
+                    _ => Protocol::Http10,
+                },
+                more: length < head.len(),
                 cross_site: request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("origin")),
             }
         }
@@ -62,65 +86,101 @@ impl Core {
         head.extend_from_slice(&bytes[..bytes.len().min(READ_AHEAD + room)]);
         match parse(head) {
             Request::Partial => Next::Keep,
-            Request::Bad(status) => {
-                let answer = format!(
-                    "HTTP/1.1 {status}\r\nConnection: Close\r\nContent-Length: 0\r\nServer: {}\r\n\r\n",
-                    self.server.signature
-                );
-                conn.out.bytes.extend_from_slice(answer.as_bytes());
-                let _ = conn.flush();
-                Next::Close(status.into())
-            }
-            Request::Get { path, host, http11, cross_site } if conn.service == Service::Http => {
-                match self.media_target(&path, &host) {
-                    Some(target) => self.gate(index, conn, None, Wish::Flv { target, http11, cross_site }),
-                    None => self.hand_off(conn),
+            Request::Bad(status) => self.refuse(conn, status),
+            Request::Get { path, host, protocol, cross_site, more } if conn.service == Service::Http => {
+                let Some((target, container)) = self.media_target(&path, &host) else {
+                    return self.hand_off(conn);
+                };
+                if let Protocol::WebSocket(asked) = &protocol {
+                    if let Err(refusal) = asked {
+                        return self.refuse(conn, refusal.answer());
+                    }
+                    // Nothing may be sent before the answer is there (RFC 6455 4.1).
+                    if more {
+                        return self.refuse(conn, "400 Bad Request");
+                    }
                 }
+                let viewer = Viewer { container, protocol, cross_site };
+                self.gate(index, conn, None, Wish::Http(target, viewer))
             }
             Request::Get { .. } | Request::Other => self.hand_off(conn),
         }
     }
 
-    /// The stream that a path names by the mount of its vhost.
-    fn media_target(&self, path: &str, host: &str) -> Option<Target> {
+    fn refuse(&self, conn: &mut Conn, status: &str) -> Next {
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nConnection: Close\r\nContent-Length: 0\r\nServer: {}\r\n\r\n",
+            self.server.signature
+        );
+        conn.out.bytes.extend_from_slice(answer.as_bytes());
+        let _ = conn.flush();
+        Next::Close(status.lines().next().unwrap_or_default().into())
+    }
+
+    /// The stream that a path names by the mount of its vhost, and what the mount's ending says it is sent as.
+    fn media_target(&self, path: &str, host: &str) -> Option<(Target, Container)> {
         let (path, param) = path.find('?').map_or((path, ""), |at| path.split_at(at));
         let settings = self.server.settings();
         let wanted = url::param(param, "vhost").unwrap_or(host);
         let vhost = settings.vhost(wanted)?;
-        let (app, stream) = mount::resolve(vhost.http_remux.as_deref()?, path)?;
+        let mount = vhost.http_remux.as_deref()?;
+        let container = Container::of_mount(mount)?;
+        let (app, stream) = mount::resolve(mount, path)?;
         let base = Target { vhost: vhost.name.clone(), app: app.to_owned(), ..Target::default() };
         url::check_name("app", app).ok()?;
         let target = base.with_stream(stream).ok()?;
-        Some(Target { param: param.to_owned(), ..target })
+        Some((Target { param: param.to_owned(), ..target }, container))
     }
 
-    pub(super) fn play_flv(
+    pub(super) fn play_http(
         &mut self,
         index: usize,
         conn: &mut Conn,
         target: &Target,
-        http11: bool,
-        cross_site: bool,
+        viewer: Viewer,
     ) -> Next {
         let (source, policy) = match self.source_of(target) {
             Ok(found) => found,
             Err(reason) => return Next::Close(reason),
         };
         tracing::info!(cid = %conn.id, "HTTP {} plays {}", conn.peer, source.stat.url());
-        let mut head = format!(
-            "HTTP/1.1 200 OK\r\nConnection: {}\r\nContent-Type: video/x-flv\r\nServer: {}\r\n",
-            if http11 { "Keep-Alive" } else { "Close" },
-            self.server.signature
-        );
-        if cross_site && self.server.settings().http_server.as_ref().is_some_and(|http| http.crossdomain) {
-            head.push_str(mount::CORS);
+        let Viewer { container, protocol, cross_site } = viewer;
+        let server = &self.server.signature;
+        let crossdomain = self.server.settings().http_server.as_ref().is_some_and(|http| http.crossdomain);
+        let cors = if cross_site && crossdomain { mount::CORS } else { "" };
+        let kind = container.content_type();
+        let (framing, head) = match protocol {
+            Protocol::WebSocket(upgrade) => {
+                let fields = upgrade.map(|upgrade| upgrade.fields()).unwrap_or_default();
+                let head = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}Server: {server}\r\n\r\n");
+                // Without this a viewer that comes before the publisher could not say anything.
+                conn.out.bytes.extend_from_slice(head.as_bytes());
+                conn.role = Role::WebSocket(websocket::Reader::default());
+                (Framing::WebSocket, None)
+            }
+            Protocol::Http11 => {
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nContent-Type: {kind}\r\nServer: {server}\r\n\
+                     {cors}Transfer-Encoding: chunked\r\n\r\n"
+                );
+                (Framing::Chunked, Some(head))
+            }
+            Protocol::Http10 => {
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Type: {kind}\r\nServer: {server}\r\n\
+                     {cors}\r\n"
+                );
+                (Framing::Plain, Some(head))
+            }
+        };
+        if framing != Framing::WebSocket {
+            conn.role = Role::HttpPlay;
         }
-        head.push_str(if http11 { "Transfer-Encoding: chunked\r\n\r\n" } else { "\r\n" });
-        let format = if http11 { Format::FlvChunked } else { Format::Flv };
-        conn.role = Role::HttpPlay;
+        // SRS calls all of them so.
         self.add_client(index, conn, &source, "flv-play", None);
         let raw_time = policy.jitter == TimeJitter::Off;
-        let player = Player::new(0, format, raw_time, Some(head.into_bytes().into_boxed_slice()));
+        let head = head.map(|head| head.into_bytes().into_boxed_slice());
+        let player = Player::new(0, Format { container, framing }, raw_time, head);
         self.start_playing(index, conn, player, source)
     }
 
@@ -166,8 +226,9 @@ mod tests {
             Request::Get {
                 path: "/live/s.flv?a=1".into(),
                 host: "v.com".into(),
-                http11: true,
-                cross_site: false
+                protocol: Protocol::Http11,
+                cross_site: false,
+                more: false
             }
         );
         assert_eq!(parse(b"POST / HTTP/1.1\r\n\r\n"), Request::Other);

@@ -14,6 +14,7 @@ mod player;
 mod ready;
 mod rtmp;
 mod sweep;
+mod websocket;
 mod wheel;
 
 use std::collections::{HashMap, VecDeque};

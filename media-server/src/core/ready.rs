@@ -1,7 +1,7 @@
 //! Sockets that can be read or written.
 
 use super::conn::{self, Conn, ReadResult, Role};
-use super::player::{self, Format, Pumped};
+use super::player::{self, Container, Pumped};
 use super::{Core, Next, PATIENCE};
 
 /// Reads of one connection before the others get their turn.
@@ -35,7 +35,7 @@ impl Core {
         }
         let Some(entry) = conn.player.as_ref().map(|player| player.entry) else { return Next::Keep };
         let Some(Some(wheel)) = self.wheels.get_mut(entry) else { return Next::Keep };
-        let result = player::pump(conn, &wheel.view, &mut self.scratch);
+        let result = player::pump(conn, &wheel.source, &wheel.view, &mut self.scratch);
         let live = wheel.view.live;
         let Some(player) = &conn.player else { return Next::Keep };
         wheel.note_needed(player.next);
@@ -47,11 +47,9 @@ impl Core {
             }
             Pumped::Done => {
                 conn.deadline = None;
-                if !live && player.format != Format::Rtmp && player.next.is_some() {
-                    if player.format == Format::FlvChunked {
-                        conn.out.bytes.extend_from_slice(b"0\r\n\r\n");
-                        let _ = conn.flush();
-                    }
+                if !live && player.format.container != Container::Rtmp && player.next.is_some() {
+                    player.format.framing.end(&mut conn.out.bytes);
+                    let _ = conn.flush();
                     return Next::Close("the stream ended".into());
                 }
                 Next::Keep
@@ -91,6 +89,7 @@ impl Core {
                         Role::Rtmp(_) => self.read_rtmp(index, &mut conn, &buffer[..count]),
                         Role::HttpHead(_) => self.read_http(index, &mut conn, &buffer[..count]),
                         Role::HttpPlay => Next::Keep,
+                        Role::WebSocket(_) => self.read_websocket(&mut conn, &buffer[..count]),
                     };
                     if !matches!(next, Next::Keep) || count < buffer.len() || conn.pending.is_some() {
                         break;

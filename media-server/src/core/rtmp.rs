@@ -64,7 +64,7 @@ impl Core {
     }
 
     /// Sends answers; who floods with questions and reads nothing is closed.
-    fn answer(&mut self, conn: &mut Conn) -> Next {
+    pub(super) fn answer(&mut self, conn: &mut Conn) -> Next {
         if !conn.blocked {
             return self.send(conn);
         }
@@ -129,7 +129,7 @@ impl Core {
         };
         tracing::info!(cid = %conn.id, "start to play stream {} by {}", source.stat.url(), conn.peer);
         self.add_client(index, conn, &source, "rtmp-play", Some(session));
-        let player = Player::new(0, Format::Rtmp, policy.jitter == TimeJitter::Off, None);
+        let player = Player::new(0, Format::RTMP, policy.jitter == TimeJitter::Off, None);
         self.start_playing(index, conn, player, source)
     }
 

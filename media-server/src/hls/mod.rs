@@ -1,12 +1,10 @@
 //! HLS: segments of a transport stream and their playlist, as SRS makes them.
 //!
-//! [`ts`], [`access`], [`segmenter`] and [`playlist`] are pure; [`files`] writes what they give.
+//! [`segmenter`] and [`playlist`] are pure; [`files`] writes what they give.
 
-pub mod access;
 pub mod files;
 pub mod playlist;
 pub mod segmenter;
-pub mod ts;
 
 use std::path::PathBuf;
 

@@ -1,9 +1,9 @@
 //! Cuts a stream into segments.
 
 use super::Hls;
-use super::access::Config;
-use super::ts::{Unit, Writer};
 use crate::flv::{self, Role, TagKind};
+use crate::ts::access::{Config, ticks};
+use crate::ts::{Unit, Writer};
 
 /// A shorter segment is not worth a file (SRS).
 const MIN_DURATION: f64 = 0.1;
@@ -142,11 +142,15 @@ impl Segmenter {
     fn open_at(&mut self, timestamp: i64) {
         if let Some(open) = &mut self.open {
             open.last = open.last.max(timestamp);
+            // Audio without a sequence header is known by its first frame, which may come behind the first video.
+            if self.writer.announced() != Some(self.config.program()) {
+                self.writer.tables(&mut self.bytes, self.config.program());
+            }
             return;
         }
         let discontinuity = std::mem::take(&mut self.discontinuity);
         self.open = Some(Open { start: timestamp, last: timestamp, discontinuity });
-        self.writer.tables(&mut self.bytes, self.config.video(), self.config.audio());
+        self.writer.tables(&mut self.bytes, self.config.program());
     }
 
     fn finish_at(&mut self, timestamp: i64) -> Option<Finished> {
@@ -166,10 +170,6 @@ impl Segmenter {
         let bytes = std::mem::take(&mut self.bytes);
         Some(Finished { bytes, duration, discontinuity: open.discontinuity, unusable })
     }
-}
-
-fn ticks(milliseconds: i64) -> u64 {
-    milliseconds.max(0) as u64 * 90
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 //! Headers are deltas (format 1) on fixed chunk streams, so they are the same for every player whatever timestamp it
 //! started at; a player that joins gets its first message of each chunk stream behind a private full header.
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use super::remux::{Layout, Remux};
 use crate::flv::{Role, TagKind};
 use crate::rtmp::OUT_CHUNK_SIZE;
 use crate::rtmp::chunk;
@@ -54,6 +58,7 @@ pub struct Batch {
     pub keyframe: bool,
     /// The last message's timestamp.
     pub last_timestamp: i64,
+    layouts: [OnceLock<Box<Layout>>; Remux::COUNT],
 }
 
 impl Batch {
@@ -70,6 +75,25 @@ impl Batch {
         let first = body.len().min(OUT_CHUNK_SIZE);
         let (first, rest) = body.split_at(first);
         std::iter::once(first).chain(rest.chunks(OUT_CHUNK_SIZE + 1).map(|part| &part[1..]))
+    }
+
+    /// The message's payload in one piece, copied only where it has several parts.
+    pub fn whole_payload(&self, index: usize) -> Cow<'_, [u8]> {
+        let mut parts = self.payload(index);
+        let mut payload = Cow::Borrowed(parts.next().unwrap_or_default());
+        for part in parts {
+            payload.to_mut().extend_from_slice(part);
+        }
+        payload
+    }
+
+    /// Another layout, where it was made; see [`Source::lay_out`](super::Source::lay_out).
+    pub fn layout(&self, remux: Remux) -> Option<&Layout> {
+        self.layout_slot(remux).get().map(|layout| &**layout)
+    }
+
+    pub(super) fn layout_slot(&self, remux: Remux) -> &OnceLock<Box<Layout>> {
+        &self.layouts[remux as usize]
     }
 }
 
@@ -121,6 +145,7 @@ impl Builder {
             kinds,
             keyframe: std::mem::take(&mut self.keyframe),
             last_timestamp,
+            layouts: Default::default(),
         })
     }
 }

@@ -8,6 +8,7 @@
 mod batch;
 mod clock;
 mod registry;
+mod remux;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,10 +18,12 @@ use std::time::{Duration, Instant};
 pub use batch::{Batch, Builder, Frame, SCRIPT, chunk_stream, kind_bit};
 pub use clock::Clock;
 pub use registry::Sources;
+pub use remux::{Layout, Remux};
 
 use crate::conf::settings::{TimeJitter, Vhost};
 use crate::flv::{self, Role, TagKind};
 use crate::stat::StreamStat;
+use remux::Remuxer;
 
 /// The longest batch, but for single messages that are longer. What is collected for one is memory that a stream
 /// without players has for nothing, so it is less than the 64 KB that a write could use.
@@ -58,6 +61,8 @@ pub struct Policy {
     pub realtime: bool,
     /// `tcp_nodelay`.
     pub nodelay: bool,
+    /// `http_remux.fast_cache`: what a player of audio alone gets at its start.
+    pub fast_cache: Duration,
 }
 
 impl Policy {
@@ -72,6 +77,7 @@ impl Policy {
             mw_msgs: vhost.mw_msgs,
             realtime,
             nodelay: vhost.tcp_nodelay || vhost.min_latency,
+            fast_cache: vhost.fast_cache,
         }
     }
 
@@ -108,6 +114,7 @@ pub struct Source {
     /// Its counters, as the API shows them.
     pub stat: Arc<StreamStat>,
     state: Mutex<State>,
+    remuxers: [Mutex<Option<Box<Remuxer>>>; Remux::COUNT],
     live: AtomicBool,
     head: AtomicU64,
     players: AtomicUsize,
@@ -161,6 +168,7 @@ impl Source {
         Source {
             stat,
             state: Mutex::new(state),
+            remuxers: Default::default(),
             live: AtomicBool::new(false),
             head: AtomicU64::new(0),
             players: AtomicUsize::new(0),
@@ -230,7 +238,22 @@ impl Source {
         state.started = false;
         state.audio_without_video = 0;
         state.session_start = state.head();
+        drop(state);
+        for remuxer in &self.remuxers {
+            if let Some(remuxer) = &mut *remuxer.lock().unwrap_or_else(PoisonError::into_inner) {
+                remuxer.forget_headers();
+            }
+        }
         true
+    }
+
+    /// Makes another layout of a batch of the view, unless it was made; then [`Batch::layout`] gives it.
+    pub fn lay_out(&self, remux: Remux, view: &View, sequence: u64) {
+        if view.get(sequence).is_none_or(|batch| batch.layout(remux).is_some()) {
+            return;
+        }
+        let mut remuxer = self.remuxers[remux as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        remuxer.get_or_insert_with(|| Box::new(Remuxer::new(remux))).lay_out(view, sequence);
     }
 
     /// Ends publishing; players of RTMP wait for the next publisher.
@@ -358,10 +381,13 @@ impl State {
         let needed = self.needed.iter().copied().min().unwrap_or(u64::MAX);
         let newest = self.ring.back().map_or(0, |batch| batch.last_timestamp);
         let queue_ms = self.policy.queue_length.as_millis() as i64;
+        let cache_ms = self.policy.fast_cache.as_millis() as i64;
         while let Some(oldest) = self.ring.front() {
-            let late = newest - oldest.last_timestamp > queue_ms && self.tail < gop;
+            let age = newest - oldest.last_timestamp;
+            let late = age > queue_ms && self.tail < gop;
+            let cached = age < cache_ms;
             let full = self.ring_bytes > MAX_RING;
-            if self.tail >= gop.min(needed) && !full && !late {
+            if (self.tail >= gop.min(needed) || cached) && !full && !late {
                 break;
             }
             self.ring_bytes -= oldest.bytes.len();

@@ -12,6 +12,7 @@ fn policy() -> Policy {
         mw_msgs: 8,
         realtime: true,
         nodelay: false,
+        fast_cache: Duration::ZERO,
     }
 }
 

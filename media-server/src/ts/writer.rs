@@ -1,4 +1,4 @@
-//! MPEG-2 transport streams (ISO 13818-1): one program with at most one video and one audio stream.
+//! Packets (ISO 13818-1): one program with at most one video and one audio stream.
 //!
 //! The packet ids are SRS's: PMT 0x1001, video 0x100, audio 0x101.
 
@@ -20,13 +20,19 @@ pub enum StreamType {
     Mp3 = 0x04,
 }
 
+/// What a program has: its video and its audio.
+pub type Program = (Option<StreamType>, Option<StreamType>);
+
 /// Writes packets; continuity goes on over all segments.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Writer {
     pat: u8,
     pmt: u8,
     video: u8,
     audio: u8,
+    /// The PMT's version, which changes with the program.
+    version: u8,
+    announced: Option<Program>,
 }
 
 /// One access unit.
@@ -47,15 +53,34 @@ pub struct Unit<'a> {
 }
 
 impl Writer {
+    /// The program that the last tables announced.
+    pub fn announced(&self) -> Option<Program> {
+        self.announced
+    }
+
+    /// The tables that stood last before this point, for a reader that joins here: continuity goes on behind them.
+    /// Nothing when there were none.
+    pub fn repeat_tables(mut self, out: &mut Vec<u8>) {
+        let Some(program) = self.announced else { return };
+        self.pat = self.pat.wrapping_sub(1) & 15;
+        self.pmt = self.pmt.wrapping_sub(1) & 15;
+        self.tables(out, program);
+    }
+
     /// PAT and PMT, which stand at the start of each segment.
-    pub fn tables(&mut self, out: &mut Vec<u8>, video: Option<StreamType>, audio: Option<StreamType>) {
+    pub fn tables(&mut self, out: &mut Vec<u8>, program: Program) {
+        if self.announced.replace(program).is_some_and(|before| before != program) {
+            self.version = (self.version + 1) & 31;
+        }
+        let (video, audio) = program;
         let [high, low] = (0xe000 | PMT_PID).to_be_bytes();
         section(out, 0, &mut self.pat, &[0, 0xb0, 13, 0, 1, 0xc1, 0, 0, 0, 1, high, low]);
         let clock_pid = if video.is_some() { VIDEO_PID } else { AUDIO_PID };
         let streams = [(video, VIDEO_PID), (audio, AUDIO_PID)];
         let count = streams.iter().filter(|(kind, _)| kind.is_some()).count();
         let [high, low] = (0xe000 | clock_pid).to_be_bytes();
-        let mut pmt = vec![2, 0xb0, 13 + 5 * count as u8, 0, 1, 0xc1, 0, 0, high, low, 0xf0, 0];
+        let version = 0xc1 | self.version << 1;
+        let mut pmt = vec![2, 0xb0, 13 + 5 * count as u8, 0, 1, version, 0, 0, high, low, 0xf0, 0];
         for (kind, pid) in streams {
             let Some(kind) = kind else { continue };
             let [high, low] = (0xe000 | pid).to_be_bytes();
@@ -82,7 +107,7 @@ impl Writer {
             time(&mut head, 1, unit.dts);
         }
         let mut left = head.len() + unit.data.len();
-        let mut bytes = head.iter().chain(unit.data).copied();
+        let mut data = unit.data;
         let mut first = true;
         while left > 0 {
             let start = out.len();
@@ -115,7 +140,12 @@ impl Writer {
             } else {
                 out[start + 3] = 0x10 | *counter;
             }
-            out.extend(bytes.by_ref().take(take));
+            // The header is short: it is always in the first packet.
+            let from_head = if first { head.len() } else { 0 };
+            out.extend_from_slice(&head[..from_head]);
+            let (part, rest) = data.split_at(take - from_head);
+            out.extend_from_slice(part);
+            data = rest;
             debug_assert_eq!(out.len(), start + PACKET);
             *counter = (*counter + 1) & 15;
             left -= take;

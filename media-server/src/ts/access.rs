@@ -1,7 +1,8 @@
 //! FLV's payloads as transport streams want them: Annex B for H.264, ADTS for AAC.
 
-use super::ts::StreamType;
+use super::writer::{Program, StreamType};
 use crate::flv::{self, Role};
+use crate::source::Headers;
 
 /// What the sequence headers said.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -29,6 +30,26 @@ impl Config {
             (None, true) => Some(StreamType::Mp3),
             (None, false) => None,
         }
+    }
+
+    /// Both.
+    pub fn program(&self) -> Program {
+        (self.video(), self.audio())
+    }
+
+    /// Takes the sequence headers that a player would get that joins now.
+    pub fn take_headers(&mut self, headers: &Headers) {
+        if let Some(payload) = &headers.video {
+            self.set_video(payload);
+        }
+        if let Some(payload) = &headers.audio {
+            self.set_audio(payload);
+        }
+    }
+
+    /// Looks at a frame of audio that has no sequence header.
+    pub fn see_audio(&mut self, payload: &[u8]) {
+        self.mp3 |= payload.first().is_some_and(|first| matches!(first >> 4, 2 | 14));
     }
 
     /// Takes a video sequence header; what is not H.264 or broken leaves no video.
@@ -107,6 +128,11 @@ impl Config {
             _ => None,
         }
     }
+}
+
+/// The 90 kHz clock's value for milliseconds.
+pub fn ticks(milliseconds: i64) -> u64 {
+    milliseconds.max(0) as u64 * 90
 }
 
 fn parse_avc(payload: &[u8]) -> Option<(Vec<u8>, usize)> {

@@ -1,0 +1,292 @@
+//! A player: a cursor into its stream's ring, and how what it points at goes to a socket.
+
+//!
+//! [`pump`] is the same for all; how the batches at the cursor look is the business of [`rtmp`], [`flv`] and
+//! [`remuxed`], what stands around them that of [`format`].
+
+mod flv;
+mod format;
+mod remuxed;
+mod rtmp;
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+pub(super) use format::{Container, Format, Framing};
+
+use super::conn::Conn;
+use crate::flv::{TagKind, file_header, push_tag};
+use crate::rtmp::{OUT_CHUNK_SIZE, STREAM_ID, chunk};
+use crate::source::{Batch, Remux, Source, View, chunk_stream};
+
+/// The most slices of one write.
+const MAX_SLICES: usize = 256;
+/// The most bytes of one write.
+const MAX_WRITE: usize = 256 << 10;
+/// All kinds of messages need a private header.
+const ALL: u8 = 7;
+
+/// A cursor.
+#[derive(Debug)]
+pub(super) struct Player {
+    /// Which of the core's streams.
+    pub(super) entry: usize,
+    /// Its slot of the wheel, and its place there.
+    pub(super) slot: (usize, usize),
+    /// What it reads.
+    pub(super) format: Format,
+    /// The next batch; none before the stream starts.
+    pub(super) next: Option<u64>,
+    /// How much of the batch was written, in the format's layout.
+    offset: usize,
+    /// That batch, which the ring may have dropped.
+    partial: Option<Arc<Batch>>,
+    /// The ring's timestamp that is this player's 0.
+    base: Option<i64>,
+    /// Kinds of messages whose next one needs a full header.
+    private: u8,
+    /// The player asked for a pause.
+    pub(super) paused: bool,
+    /// It has waited for more messages once.
+    pub(super) waited: bool,
+    /// How often it was too slow and jumped.
+    pub(super) jumps: u64,
+    /// Timestamps are passed on as they are.
+    raw_time: bool,
+    /// The head of an HTTP answer, sent with the first media.
+    head: Option<Box<[u8]>>,
+}
+
+/// How far a player got.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pumped {
+    /// Everything there was is sent.
+    Done,
+    /// The socket takes no more.
+    Blocked,
+    /// The connection broke.
+    Closed,
+}
+
+/// Buffers of a core that its players use one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    headers: Vec<u8>,
+    cuts: Vec<usize>,
+}
+
+impl Player {
+    /// A player that has nothing yet; `head` goes out before the first byte.
+    pub(super) fn new(entry: usize, format: Format, raw_time: bool, head: Option<Box<[u8]>>) -> Self {
+        Player {
+            entry,
+            slot: (0, 0),
+            format,
+            next: None,
+            offset: 0,
+            partial: None,
+            base: None,
+            private: ALL,
+            paused: false,
+            waited: false,
+            jumps: 0,
+            raw_time,
+            head,
+        }
+    }
+
+    /// No batch is written in part.
+    pub(super) fn between_batches(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    /// Goes on at the newest point to join, after a pause or when it was too slow.
+    pub(super) fn rejoin(&mut self) {
+        self.next = None;
+    }
+
+    /// Messages that wait for it, at most `enough` are counted.
+    pub(super) fn waiting(&self, view: &View, enough: usize) -> usize {
+        let Some(next) = self.next else { return enough };
+        let mut count = 0;
+        for sequence in next.max(view.tail)..view.head() {
+            count += view.get(sequence).map_or(0, |batch| batch.frames.len());
+            if count >= enough {
+                break;
+            }
+        }
+        count
+    }
+
+    /// Where it starts now; none when there is nothing to start with.
+    fn join_at(&self, view: &View, source: &Source) -> Option<u64> {
+        let at = view.join_at?;
+        match self.format.container.is_audio() {
+            true => Some(remuxed::join_at(view, source.policy().fast_cache.as_millis() as i64)),
+            false => Some(at),
+        }
+    }
+
+    /// What a player gets before the first frame.
+    fn join(&mut self, view: &View, at: u64, out: &mut Vec<u8>) {
+        let again = self.base.is_some();
+        self.next = Some(at);
+        self.private = ALL;
+        if self.base.is_none() {
+            self.base = match self.raw_time {
+                true => Some(0),
+                false => view.get(at).map(|batch| batch.frames[0].timestamp),
+            };
+        }
+        if let Some(head) = self.head.take() {
+            out.extend_from_slice(&head);
+        }
+        let mut body = Vec::new();
+        match self.format.container {
+            Container::Rtmp => {}
+            Container::Flv if !again => {
+                let (audio, video) = flv::kinds(view, at);
+                body.extend_from_slice(&file_header(audio, video));
+            }
+            Container::Flv => {}
+            Container::Remuxed(remux) if !again => body.extend_from_slice(remuxed::head(remux)),
+            Container::Remuxed(_) => {}
+        }
+        let headers = &view.headers;
+        let time =
+            if again { view.get(at).map_or(0, |batch| self.time(batch.frames[0].timestamp)) } else { 0 };
+        for (kind, payload) in [
+            (TagKind::Script, &headers.metadata),
+            (TagKind::Audio, &headers.audio),
+            (TagKind::Video, &headers.video),
+        ] {
+            let Some(payload) = payload else { continue };
+            match self.format.container {
+                Container::Rtmp => {
+                    let stream = chunk_stream(kind);
+                    chunk::write(&mut body, OUT_CHUNK_SIZE, stream, kind as u8, STREAM_ID, time, payload);
+                }
+                Container::Flv => push_tag(&mut body, kind, time, payload),
+                Container::Remuxed(_) => {}
+            }
+        }
+        self.format.framing.push(out, &body);
+    }
+
+    fn time(&self, timestamp: i64) -> u32 {
+        (timestamp - self.base.unwrap_or(timestamp)).max(0) as u32
+    }
+
+    /// The batch at the cursor.
+    fn current(&self, view: &View, sequence: u64) -> Option<Arc<Batch>> {
+        self.partial.clone().or_else(|| view.get(sequence).cloned())
+    }
+}
+
+/// Bytes written, and whether the socket takes no more.
+type Written = std::io::Result<(usize, bool)>;
+
+fn layout_size(format: Format, batch: &Batch) -> usize {
+    match format.container {
+        Container::Rtmp => batch.bytes.len(),
+        Container::Flv => format.framing.size(flv::size(batch)),
+        Container::Remuxed(remux) => format.framing.size(remuxed::size(remux, batch)),
+    }
+}
+
+/// Sends a player what waits for it.
+pub(super) fn pump(conn: &mut Conn, source: &Source, view: &View, scratch: &mut Scratch) -> Pumped {
+    let Some(mut player) = conn.player.take() else { return Pumped::Done };
+    let result = pump_player(conn, &mut player, source, view, scratch);
+    conn.player = Some(player);
+    result
+}
+
+fn pump_player(
+    conn: &mut Conn,
+    player: &mut Player,
+    source: &Source,
+    view: &View,
+    scratch: &mut Scratch,
+) -> Pumped {
+    loop {
+        // An answer must not stand inside a batch that is written in part.
+        if player.partial.is_none() && !conn.out.is_empty() {
+            if !conn.flush() {
+                return Pumped::Closed;
+            }
+            if conn.blocked {
+                return Pumped::Blocked;
+            }
+        }
+        let Some(mut next) = player.next else {
+            match player.join_at(view, source) {
+                Some(at) if !player.paused => player.join(view, at, &mut conn.out.bytes),
+                _ => return Pumped::Done,
+            }
+            if conn.out.is_empty() {
+                return Pumped::Done;
+            }
+            continue;
+        };
+        if player.partial.is_none() && next < view.tail {
+            // Too slow: on at the newest keyframe that is still there.
+            player.jumps += 1;
+            let at = player.join_at(view, source).unwrap_or_else(|| view.head());
+            player.join(view, at, &mut conn.out.bytes);
+            continue;
+        }
+        if player.paused && player.partial.is_none() {
+            return Pumped::Done;
+        }
+        let Some(batch) = player.current(view, next) else { return Pumped::Done };
+        if player.base.is_none() {
+            player.base = Some(batch.frames[0].timestamp);
+        }
+        let container = player.format.container;
+        if container == Container::Rtmp && player.partial.is_none() && player.private & batch.kinds != 0 {
+            player.privately(&batch, &mut conn.out.bytes);
+            player.next = Some(next + 1);
+            continue;
+        }
+        if container == Container::Remuxed(Remux::Ts) && std::mem::take(&mut player.private) != 0 {
+            let lead = remuxed::lead(source, view, next);
+            player.format.framing.push(&mut conn.out.bytes, &lead);
+            continue;
+        }
+        let written = match container {
+            Container::Rtmp => rtmp::write(conn, player, view, next, &batch),
+            Container::Flv => flv::write(conn, player, view, next, &batch, scratch),
+            Container::Remuxed(remux) => {
+                remuxed::write(conn, player, remux, source, view, next, &batch, scratch)
+            }
+        };
+        let (mut written, blocked) = match written {
+            Ok(pair) => pair,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => (0, true),
+            Err(_) => return Pumped::Closed,
+        };
+        conn.count_sent(written);
+        // The cursor moves over what was written.
+        let mut batch = Some(batch);
+        while let Some(current) = batch {
+            let left = layout_size(player.format, &current) - player.offset;
+            if written < left {
+                player.offset += written;
+                player.partial = (player.offset > 0).then_some(current);
+                break;
+            }
+            written -= left;
+            player.offset = 0;
+            player.partial = None;
+            next += 1;
+            batch = if written > 0 { view.get(next).cloned() } else { None };
+        }
+        player.next = Some(next);
+        if blocked {
+            conn.blocked = true;
+            return Pumped::Blocked;
+        }
+    }
+}
