@@ -57,12 +57,10 @@ impl Refusal {
 
 impl Upgrade {
     /// What a request's fields ask for; none when it is plain HTTP.
-    pub fn read<'a>(
-        fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
-    ) -> Option<Result<Self, Refusal>> {
+    pub fn read(fields: &[httparse::Header<'_>]) -> Option<Result<Self, Refusal>> {
         let text = |wanted: &str| {
-            let mut found = fields.clone().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
-            found.next().and_then(|(_, value)| std::str::from_utf8(value).ok())
+            let found = fields.iter().find(|field| field.name.eq_ignore_ascii_case(wanted));
+            found.and_then(|field| std::str::from_utf8(field.value).ok())
         };
         let has = |list: Option<&str>, token: &str| {
             list.is_some_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
@@ -321,8 +319,10 @@ mod tests {
         (result, out)
     }
 
-    fn upgrade(fields: &[(&str, &str)]) -> Option<Result<Upgrade, Refusal>> {
-        Upgrade::read(fields.iter().map(|(name, value)| (*name, value.as_bytes())))
+    fn upgrade(fields: &[(&'static str, &'static str)]) -> Option<Result<Upgrade, Refusal>> {
+        let header =
+            |(name, value): &(&'static str, &'static str)| httparse::Header { name, value: value.as_bytes() };
+        Upgrade::read(&fields.iter().map(header).collect::<Vec<_>>())
     }
 
     #[test]

@@ -66,10 +66,7 @@ fn parse(head: &[u8]) -> Request {
                 path: request.path.unwrap_or_default().to_owned(),
                 host,
                 protocol: match request.version {
-                    Some(1) => {
-                        let fields = request.headers.iter().map(|field| (field.name, field.value));
-                        Upgrade::read(fields).map_or(Protocol::Http11, Protocol::WebSocket)
-                    }
+                    Some(1) => Upgrade::read(request.headers).map_or(Protocol::Http11, Protocol::WebSocket),
                     _ => Protocol::Http10,
                 },
                 more: length < head.len(),

@@ -143,14 +143,12 @@ impl Player {
         }
         let mut body = Vec::new();
         match self.format.container {
-            Container::Rtmp => {}
             Container::Flv if !again => {
                 let (audio, video) = flv::kinds(view, at);
                 body.extend_from_slice(&file_header(audio, video));
             }
-            Container::Flv => {}
             Container::Remuxed(remux) if !again => body.extend_from_slice(remuxed::head(remux)),
-            Container::Remuxed(_) => {}
+            _ => {}
         }
         let headers = &view.headers;
         let time =
