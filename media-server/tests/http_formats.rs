@@ -131,7 +131,7 @@ impl Viewer {
     }
 
     fn more(&mut self) -> usize {
-        let mut buffer = [0; 65536];
+        let mut buffer = vec![0; 65536];
         let count = self.stream.read(&mut buffer).unwrap();
         self.bytes.extend_from_slice(&buffer[..count]);
         count
