@@ -5,43 +5,24 @@
 use std::net::IpAddr;
 
 use crate::conf::{Directive, Fault};
+use crate::network::Network;
 
 /// Whom a rule means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     All,
-    /// A network: address and bits.
-    Network(IpAddr, u8),
+    Network(Network),
 }
 
 impl Who {
     fn parse(text: &str) -> Option<Self> {
-        if text == "all" {
-            return Some(Who::All);
-        }
-        let (address, bits) =
-            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Some(most), |bits| bits.parse().ok()).filter(|bits| *bits <= most)?;
-        Some(Who::Network(address, bits))
+        if text == "all" { Some(Who::All) } else { Network::parse(text).map(Who::Network) }
     }
 
     fn has(self, ip: IpAddr) -> bool {
         match self {
             Who::All => true,
-            Who::Network(IpAddr::V4(net), bits) => match ip.to_canonical() {
-                IpAddr::V4(ip) => {
-                    (u32::from(net) ^ u32::from(ip)).checked_shr(32 - u32::from(bits)).unwrap_or(0) == 0
-                }
-                IpAddr::V6(_) => false,
-            },
-            Who::Network(IpAddr::V6(net), bits) => match ip {
-                IpAddr::V6(ip) => {
-                    (u128::from(net) ^ u128::from(ip)).checked_shr(128 - u32::from(bits)).unwrap_or(0) == 0
-                }
-                IpAddr::V4(_) => false,
-            },
+            Who::Network(network) => network.has(ip),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::conf::Settings;
 use crate::hooks::Job;
+use crate::limits::{Addresses, Place};
 use crate::recorder::Order;
 use crate::source::Sources;
 use crate::stat::Stat;
@@ -128,6 +129,8 @@ pub struct Handoff {
     pub service: Service,
     /// What was read.
     pub head: Vec<u8>,
+    /// Its place among the connections of its address, where that is limited.
+    pub place: Option<Place>,
 }
 
 /// How reloads went.
@@ -163,6 +166,10 @@ pub struct Server {
     pub recorder: std::sync::mpsc::Sender<Order>,
     /// Connections on all cores and in the API.
     pub connections: AtomicUsize,
+    /// Connections by address, where that is limited.
+    pub addresses_of_clients: Arc<Addresses>,
+    /// Connections that were closed before they said a word: health probes.
+    pub probes: AtomicU64,
     /// The server is going away: `/readyz` says so.
     pub draining: AtomicBool,
     /// When it started.
@@ -197,6 +204,8 @@ impl Server {
             http,
             settings: RwLock::new(Arc::new(settings)),
             connections: AtomicUsize::new(0),
+            addresses_of_clients: Arc::default(),
+            probes: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             path: None,

@@ -17,8 +17,11 @@ const BLOCKS: &[Block] = &[
                 force_grace_quit disable_daemon_for_docker inotify_auto_reload auto_reload_for_docker in_docker \
                 server_id tcmalloc_release_rate query_latest_version first_wait_for_qlv circuit_breaker is_full \
                 heartbeat stats http_api http_server stream_caster srt_server rtc_server vhost threads \
-                max_streams_per_thread",
+                max_streams_per_thread real_ip limits",
     },
+    // This server's own.
+    Block { path: "real_ip", names: "trusted proxy_protocol x_forwarded_for" },
+    Block { path: "limits", names: "connections_per_ip handshake_timeout" },
     Block {
         path: "circuit_breaker",
         names: "enabled high_threshold high_pulse critical_threshold critical_pulse dying_threshold dying_pulse",

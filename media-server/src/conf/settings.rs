@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::{Directive, Fault};
 use crate::hls::Hls;
 use crate::hooks::Hooks;
+use crate::limits::Limits;
+use crate::real_ip::RealIp;
+use crate::refer::Refer;
 use crate::security::Security;
 
 /// The vhost that stands for all names that have none of their own.
@@ -46,6 +49,10 @@ pub struct Settings {
     pub http_api: Option<HttpApi>,
     /// `http_server`, where enabled.
     pub http_server: Option<HttpServer>,
+    /// `real_ip`.
+    pub real_ip: RealIp,
+    /// `limits`.
+    pub limits: Limits,
     /// The vhosts, in the order of the file.
     pub vhosts: Vec<Vhost>,
 }
@@ -117,6 +124,8 @@ pub struct Vhost {
     pub fast_cache: Duration,
     /// `security`.
     pub security: Security,
+    /// `refer`.
+    pub refer: Refer,
     /// `http_hooks`.
     pub hooks: Arc<Hooks>,
     /// `hls`, where enabled.
@@ -194,6 +203,8 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
             .filter(|block| block.on("enabled"))
             .map(http_server)
             .transpose()?,
+        real_ip: RealIp::read(root.get("real_ip"))?,
+        limits: Limits::read(root.get("limits"))?,
         vhosts,
         root,
     })
@@ -266,6 +277,7 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         http_remux: mount,
         fast_cache,
         security: Security::read(block.get("security"))?,
+        refer: Refer::read(block.get("refer")),
         hooks: Arc::new(Hooks::read(block.get("http_hooks"))),
         hls,
         unsupported: unsupported

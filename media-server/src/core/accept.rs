@@ -9,7 +9,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 
 use super::conn::{Conn, Out, Role};
-use super::{Core, LISTENERS, PATIENCE};
+use super::{Core, LISTENERS};
 use crate::ids;
 use crate::rtmp::session::Session;
 use crate::server::{Command, Service};
@@ -66,7 +66,12 @@ impl Core {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A probe that was gone before it was accepted is nothing to tell.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
                 Err(error) => {
                     tracing::warn!("accept: {error}");
                     return;
@@ -84,6 +89,8 @@ impl Core {
             self.conns.push(None);
             self.conns.len() - 1
         });
+        let settings = self.server.settings();
+        let awaits_proxy = settings.real_ip.proxy_protocol && settings.real_ip.trusts(peer.ip());
         let role = match service {
             Service::Rtmp => Role::Rtmp(Box::new(Session::new(ids::random(), self.uptime_seconds()))),
             Service::Api | Service::Http => Role::HttpHead(Vec::new()),
@@ -97,12 +104,15 @@ impl Core {
         let mut conn = Box::new(Conn {
             stream,
             peer,
+            awaits_proxy,
+            heard: false,
+            place: None,
             service,
             id: ids::connection(),
             role,
             out: Out::default(),
             blocked: false,
-            deadline: Some(self.now + PATIENCE),
+            deadline: Some(self.now + settings.limits.handshake_timeout),
             publisher: None,
             player: None,
             stat: None,
@@ -116,7 +126,25 @@ impl Core {
             self.forget(index);
             return;
         }
+        // A load balancer has as many connections as it likes; its clients are counted once they are known.
+        if !awaits_proxy && !self.take_place(&mut conn) {
+            self.close(index, conn, "");
+            return;
+        }
         self.conns[index] = Some(conn);
+    }
+
+    /// Counts a connection for its address; false when there are enough of that one.
+    pub(super) fn take_place(&self, conn: &mut Conn) -> bool {
+        let limit = self.server.settings().limits.connections_per_ip;
+        if limit == 0 {
+            return true;
+        }
+        conn.place = self.server.addresses_of_clients.take(conn.peer.ip(), limit);
+        if conn.place.is_none() {
+            tracing::warn!("{} refused: its address has {limit} connections, connections_per_ip", conn.peer);
+        }
+        conn.place.is_some()
     }
 
     fn uptime_seconds(&self) -> u32 {

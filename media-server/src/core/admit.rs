@@ -50,18 +50,26 @@ impl Core {
         let Some(vhost) = settings.vhost(&target.vhost) else {
             return Next::Close(format!("no vhost {:?} is configured", target.vhost));
         };
-        let proxied = session.as_ref().and_then(|session| session.proxied_ip);
-        let ip = proxied.map_or(conn.peer.ip(), Into::into);
+        let ip = conn.peer.ip();
         let publish = matches!(wish, Wish::Publish(..));
         if !vhost.security.permits(publish, ip) {
             let what = if publish { "publish" } else { "play" };
             tracing::warn!(cid = %conn.id, "security: {ip} may not {what}");
             return Next::Close(format!("security: {ip} may not {what}"));
         }
+        let mut connect =
+            session.as_ref().and_then(|session| session.connected()).cloned().unwrap_or_default();
+        if let Wish::Http(_, viewer) = &wish {
+            connect.page_url.clone_from(&viewer.referer);
+        }
+        if !vhost.refer.permits(publish, &connect.page_url) {
+            let what = if publish { "publish" } else { "play" };
+            tracing::warn!(cid = %conn.id, "refer: {ip} may not {what} from page {:?}", connect.page_url);
+            return Next::Close(format!("refer: {ip} may not {what} from this page"));
+        }
         if *vhost.hooks == Hooks::default() {
             return self.admit(index, conn, session, wish);
         }
-        let connect = session.as_ref().and_then(|session| session.connected()).cloned().unwrap_or_default();
         let subject = Subject {
             client_id: conn.id.clone(),
             ip: ip.to_string(),

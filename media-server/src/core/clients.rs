@@ -7,7 +7,7 @@ use super::conn::Conn;
 use super::player::Player;
 use super::wheel::Wheel;
 use super::{Core, Next, Reason};
-use crate::rtmp::session::Session;
+use crate::rtmp::session::Connect;
 use crate::rtmp::url::Target;
 use crate::source::{Policy, Source};
 use crate::stat::ClientStat;
@@ -80,14 +80,12 @@ impl Core {
         conn: &mut Conn,
         source: &Source,
         kind: &'static str,
-        session: Option<&Session>,
+        connect: Connect,
     ) {
-        let connect = session.and_then(Session::connected).cloned().unwrap_or_default();
-        let ip = session.and_then(|session| session.proxied_ip).map(|ip| ip.to_string());
         let stat = Arc::new(ClientStat {
             id: conn.id.clone(),
             stream: Arc::clone(&source.stat),
-            ip: ip.unwrap_or_else(|| conn.peer.ip().to_string()),
+            ip: conn.peer.ip().to_canonical().to_string(),
             page_url: connect.page_url,
             swf_url: connect.swf_url,
             tc_url: connect.tc_url,

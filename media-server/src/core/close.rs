@@ -34,7 +34,10 @@ impl Core {
         {
             self.tell(&conn, "on_close", &[("send_bytes", sent), ("recv_bytes", received)]);
         }
-        if let Role::Rtmp(session) = &conn.role
+        if !conn.heard {
+            self.server.probes.fetch_add(1, Ordering::Relaxed);
+            tracing::trace!(cid = %conn.id, "{} came and went without a word", conn.peer);
+        } else if let Role::Rtmp(session) = &conn.role
             && let Some(connect) = session.connected()
         {
             tracing::info!(cid = %conn.id, "{} {} disconnected: {reason}", conn.peer, connect.target.app);

@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 use super::admit::Pending;
 use super::player::Player;
 use crate::hooks::Watched;
+use crate::limits::Place;
 use crate::rtmp::session::Session;
 use crate::server::Service;
 use crate::source::Source;
@@ -69,8 +70,14 @@ pub(super) enum Role {
 pub(super) struct Conn {
     /// The socket.
     pub(super) stream: TcpStream,
-    /// The client's address.
+    /// The client's address, as far as is known: the socket's, or what a trusted proxy said.
     pub(super) peer: SocketAddr,
+    /// A PROXY header may come before anything else.
+    pub(super) awaits_proxy: bool,
+    /// The client has sent something.
+    pub(super) heard: bool,
+    /// Its place among the connections of its address, where that is limited.
+    pub(super) place: Option<Place>,
     /// Which port it came to.
     pub(super) service: Service,
     /// Its id in logs and API.

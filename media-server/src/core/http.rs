@@ -6,6 +6,8 @@ use super::player::{Container, Format, Framing, Player};
 use super::{Core, Next};
 use crate::conf::settings::TimeJitter;
 use crate::http::mount;
+use crate::real_ip;
+use crate::rtmp::session::Connect;
 use crate::rtmp::url::{self, Target};
 use crate::server::{Handoff, Service};
 use crate::websocket::{self, Refusal, Upgrade};
@@ -23,9 +25,31 @@ enum Request {
     /// It is not HTTP, or too long.
     Bad(&'static str),
     /// A GET for media, perhaps.
-    Get { path: String, host: String, protocol: Protocol, cross_site: bool, more: bool },
+    Get { path: String, host: String, protocol: Protocol, cross_site: bool, more: bool, from: From },
     /// Anything else.
     Other,
+}
+
+/// Where a request comes from, as its fields say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct From {
+    referer: String,
+    /// X-Forwarded-For and X-Real-IP, in their order.
+    forwarded: Vec<(String, Vec<u8>)>,
+}
+
+impl From {
+    fn read(fields: &[httparse::Header<'_>]) -> Self {
+        let mut from = From::default();
+        for field in fields {
+            if field.name.eq_ignore_ascii_case("referer") {
+                from.referer = String::from_utf8_lossy(field.value).chars().filter(|c| !c.is_control()).collect();
+            } else if real_ip::FIELDS.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
+                from.forwarded.push((field.name.to_owned(), field.value.to_vec()));
+            }
+        }
+        from
+    }
 }
 
 /// What the answer may be.
@@ -42,6 +66,8 @@ pub(super) struct Viewer {
     container: Container,
     protocol: Protocol,
     cross_site: bool,
+    /// The page that it stands in.
+    pub(super) referer: String,
 }
 
 fn parse(head: &[u8]) -> Request {
@@ -71,6 +97,7 @@ fn parse(head: &[u8]) -> Request {
                 },
                 more: length < head.len(),
                 cross_site: request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("origin")),
+                from: From::read(request.headers),
             }
         }
     }
@@ -84,7 +111,7 @@ impl Core {
         match parse(head) {
             Request::Partial => Next::Keep,
             Request::Bad(status) => self.refuse(conn, status),
-            Request::Get { path, host, protocol, cross_site, more } if conn.service == Service::Http => {
+            Request::Get { path, host, protocol, cross_site, more, from } if conn.service == Service::Http => {
                 let Some((target, container)) = self.media_target(&path, &host) else {
                     return self.hand_off(conn);
                 };
@@ -97,7 +124,9 @@ impl Core {
                         return self.refuse(conn, "400 Bad Request");
                     }
                 }
-                let viewer = Viewer { container, protocol, cross_site };
+                let fields = from.forwarded.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+                conn.peer.set_ip(self.server.settings().real_ip.client(conn.peer.ip(), fields));
+                let viewer = Viewer { container, protocol, cross_site, referer: from.referer };
                 self.gate(index, conn, None, Wish::Http(target, viewer))
             }
             Request::Get { .. } | Request::Other => self.hand_off(conn),
@@ -141,7 +170,7 @@ impl Core {
             Err(reason) => return Next::Close(reason),
         };
         tracing::info!(cid = %conn.id, "HTTP {} plays {}", conn.peer, source.stat.url());
-        let Viewer { container, protocol, cross_site } = viewer;
+        let Viewer { container, protocol, cross_site, referer } = viewer;
         let server = &self.server.signature;
         let crossdomain = self.server.settings().http_server.as_ref().is_some_and(|http| http.crossdomain);
         let cors = if cross_site && crossdomain { mount::CORS } else { "" };
@@ -174,7 +203,8 @@ impl Core {
             conn.role = Role::HttpPlay;
         }
         // SRS calls all of them so.
-        self.add_client(index, conn, &source, "flv-play", None);
+        let connect = Connect { page_url: referer, ..Connect::default() };
+        self.add_client(index, conn, &source, "flv-play", connect);
         let raw_time = policy.jitter == TimeJitter::Off;
         let head = head.map(|head| head.into_bytes().into_boxed_slice());
         let player = Player::new(0, Format { container, framing }, raw_time, head);
@@ -191,7 +221,8 @@ impl Core {
         // The socket has no other form than the one in `conn`: the handle is duplicated and the first one dropped.
         match duplicate(&conn.stream) {
             Ok(stream) => {
-                let handoff = Handoff { stream, peer: conn.peer, service: conn.service, head };
+                let place = conn.place.take();
+                let handoff = Handoff { stream, peer: conn.peer, service: conn.service, head, place };
                 if self.server.http.send(handoff).is_err() {
                     tracing::error!("the API has ended");
                 }
@@ -225,7 +256,8 @@ mod tests {
                 host: "v.com".into(),
                 protocol: Protocol::Http11,
                 cross_site: false,
-                more: false
+                more: false,
+                from: From::default()
             }
         );
         assert_eq!(parse(b"POST / HTTP/1.1\r\n\r\n"), Request::Other);

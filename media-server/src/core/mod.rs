@@ -11,6 +11,7 @@ mod close;
 mod conn;
 mod http;
 mod player;
+mod proxy;
 mod ready;
 mod rtmp;
 mod sweep;

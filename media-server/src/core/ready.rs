@@ -64,8 +64,11 @@ impl Core {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut next = Next::Keep;
+        let mut next = if conn.awaits_proxy { self.read_proxy_header(&mut conn, &mut buffer) } else { Next::Keep };
         for round in 0.. {
+            if conn.awaits_proxy || !matches!(next, Next::Keep) {
+                break;
+            }
             if round == READS {
                 self.unread.push_back(index);
                 break;
@@ -77,6 +80,7 @@ impl Core {
                     break;
                 }
                 ReadResult::Bytes(count) => {
+                    conn.heard = true;
                     if let Some(stat) = &conn.stat {
                         stat.traffic.add_recv(count);
                         if stat.publish {
@@ -91,7 +95,7 @@ impl Core {
                         Role::HttpPlay => Next::Keep,
                         Role::WebSocket(_) => self.read_websocket(&mut conn, &buffer[..count]),
                     };
-                    if !matches!(next, Next::Keep) || count < buffer.len() || conn.pending.is_some() {
+                    if count < buffer.len() || conn.pending.is_some() {
                         break;
                     }
                 }

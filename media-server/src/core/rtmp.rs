@@ -23,7 +23,11 @@ impl Core {
         let mut input = bytes;
         let mut next = Next::Keep;
         loop {
-            match session.read(&mut input, &mut conn.out.bytes) {
+            let event = session.read(&mut input, &mut conn.out.bytes);
+            if let Some(ip) = session.proxied_ip.take() {
+                self.believe_prefix(conn, ip.into());
+            }
+            match event {
                 Ok(None) => break,
                 Ok(Some(Event::Media(kind, timestamp, payload))) => {
                     self.media(conn, kind, timestamp, &payload);
@@ -59,6 +63,16 @@ impl Core {
                 // A refusal should reach the client.
                 let _ = conn.flush();
                 next
+            }
+        }
+    }
+
+    /// SRS's proxy prefix has named the client.
+    fn believe_prefix(&self, conn: &mut Conn, ip: std::net::IpAddr) {
+        match self.server.settings().real_ip.trusts_prefix(conn.peer.ip()) {
+            true => conn.peer.set_ip(ip),
+            false => {
+                tracing::warn!(cid = %conn.id, "{} says that it speaks for {ip}, and real_ip does not trust it", conn.peer);
             }
         }
     }
@@ -128,7 +142,7 @@ impl Core {
             Err(reason) => return Next::Close(reason),
         };
         tracing::info!(cid = %conn.id, "start to play stream {} by {}", source.stat.url(), conn.peer);
-        self.add_client(index, conn, &source, "rtmp-play", Some(session));
+        self.add_client(index, conn, &source, "rtmp-play", session.connected().cloned().unwrap_or_default());
         let player = Player::new(0, Format::RTMP, policy.jitter == TimeJitter::Off, None);
         self.start_playing(index, conn, player, source)
     }
@@ -159,7 +173,7 @@ impl Core {
         let (first, normal) = settings
             .vhost(&target.vhost)
             .map_or((PATIENCE, PATIENCE), |vhost| (vhost.firstpkt_timeout, vhost.normal_timeout));
-        self.add_client(index, conn, &source, kind.name(), Some(session));
+        self.add_client(index, conn, &source, kind.name(), session.connected().cloned().unwrap_or_default());
         source.stat.active.store(true, Ordering::Relaxed);
         source.stat.media().publisher.clone_from(&conn.id);
         conn.deadline = Some(self.now + first);

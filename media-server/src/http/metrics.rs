@@ -50,6 +50,7 @@ impl Collector for Now {
         let counters = [
             ("receive_bytes", "Bytes received from publishers", received),
             ("send_bytes", "Bytes sent to players", sent),
+            ("probes", "Connections that were closed without a word", server.probes.load(Ordering::Relaxed)),
             ("reloads", "Reloads that were done", reloads.succeeded),
             ("reload_errors", "Reloads that were refused", reloads.failed),
         ];

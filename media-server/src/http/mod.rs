@@ -17,6 +17,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,15 +48,17 @@ async fn serve(server: &Arc<Server>, mut handoffs: UnboundedReceiver<Handoff>) {
     let api = api::router(Arc::clone(server));
     let files = files::router(Arc::clone(server));
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Some(handoff) = handoffs.recv().await {
+    while let Some(mut handoff) = handoffs.recv().await {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             tracing::warn!("{} refused: {MAX_CONNECTIONS} HTTP connections are open", handoff.peer);
             continue;
         };
         let router = if handoff.service == Service::Api { api.clone() } else { files.clone() };
+        let server = Arc::clone(server);
         tokio::spawn(async move {
             let peer = handoff.peer;
-            if let Err(error) = connection(handoff, router).await {
+            let _place = handoff.place.take();
+            if let Err(error) = connection(handoff, router, server).await {
                 tracing::debug!("{peer}: {error}");
             }
             drop(permit);
@@ -65,11 +69,19 @@ async fn serve(server: &Arc<Server>, mut handoffs: UnboundedReceiver<Handoff>) {
 async fn connection(
     handoff: Handoff,
     router: Router,
+    server: Arc<Server>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     handoff.stream.set_nonblocking(true)?;
     let stream = TcpStream::from_std(handoff.stream)?;
     let io = TokioIo::new(Rewound { head: handoff.head, read: 0, stream });
-    let router = router.layer(axum::Extension(Peer(handoff.peer)));
+    let peer = handoff.peer;
+    // A proxy sends requests of many clients over one connection.
+    let router = router.layer(axum::middleware::map_request(move |mut request: Request<Body>| {
+        let fields = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let client = server.settings().real_ip.client(peer.ip(), fields);
+        request.extensions_mut().insert(Peer(SocketAddr::new(client, peer.port())));
+        std::future::ready(request)
+    }));
     hyper::server::conn::http1::Builder::new()
         .title_case_headers(true)
         .timer(TokioTimer::new())
