@@ -77,14 +77,21 @@ mod tests {
 
     #[test]
     fn other_protocols_are_told_apart() {
-        for bytes in [&b"\x03\0\0"[..], b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n", b"\x16\x03\x01", b"PROPFIND"] {
+        for bytes in
+            [&b"\x03\0\0"[..], b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n", b"\x16\x03\x01", b"PROPFIND"]
+        {
             assert_eq!(start(bytes), Start::Bare);
         }
         let endless = [V1, &[b'x'; 200]].concat();
-        for bytes in [&endless[..], b"PROXY TCP9 1.2.3.4 1.2.3.4 1 2\r\n", &v2(0x31, 0x11, &[0; 12]), &v2(0x21, 0x11, &[0; 3])] {
+        for bytes in [
+            &endless[..],
+            b"PROXY TCP9 1.2.3.4 1.2.3.4 1 2\r\n",
+            &v2(0x31, 0x11, &[0; 12]),
+            &v2(0x21, 0x11, &[0; 3]),
+        ] {
             assert_eq!(start(bytes), Start::Bad);
         }
-        let mut long = v2(0x21, 0x11, &[0; 60_000]);
+        let mut long = v2(0x21, 0x11, &vec![0; 60_000]);
         long.truncate(MAX_HEADER);
         assert_eq!(start(&long), Start::Bad);
     }

@@ -46,7 +46,8 @@ impl RealIp {
         for directive in block.all("trusted") {
             for arg in &directive.args {
                 let network = Network::parse(arg).ok_or_else(|| {
-                    let message = format!("trusted is {arg:?}: an address or a network such as 10.0.0.0/8 is expected");
+                    let message =
+                        format!("trusted is {arg:?}: an address or a network such as 10.0.0.0/8 is expected");
                     Fault::new(directive.line, message)
                 })?;
                 trusted.push(network);
@@ -54,7 +55,8 @@ impl RealIp {
         }
         let (proxy_protocol, x_forwarded_for) = (block.on("proxy_protocol"), block.on("x_forwarded_for"));
         if trusted.is_empty() && (proxy_protocol || x_forwarded_for) {
-            let message = "real_ip needs `trusted`: the addresses or networks of the load balancers whose word counts";
+            let message =
+                "real_ip needs `trusted`: the addresses or networks of the load balancers whose word counts";
             return Err(Fault::new(block.line, message));
         }
         Ok(RealIp { trusted, proxy_protocol, x_forwarded_for })

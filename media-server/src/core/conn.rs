@@ -66,6 +66,7 @@ pub(super) enum Role {
 }
 
 /// A connection.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of one another")]
 #[derive(Debug)]
 pub(super) struct Conn {
     /// The socket.

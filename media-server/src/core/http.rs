@@ -43,7 +43,8 @@ impl From {
         let mut from = From::default();
         for field in fields {
             if field.name.eq_ignore_ascii_case("referer") {
-                from.referer = String::from_utf8_lossy(field.value).chars().filter(|c| !c.is_control()).collect();
+                from.referer =
+                    String::from_utf8_lossy(field.value).chars().filter(|c| !c.is_control()).collect();
             } else if real_ip::FIELDS.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
                 from.forwarded.push((field.name.to_owned(), field.value.to_vec()));
             }
@@ -111,7 +112,9 @@ impl Core {
         match parse(head) {
             Request::Partial => Next::Keep,
             Request::Bad(status) => self.refuse(conn, status),
-            Request::Get { path, host, protocol, cross_site, more, from } if conn.service == Service::Http => {
+            Request::Get { path, host, protocol, cross_site, more, from }
+                if conn.service == Service::Http =>
+            {
                 let Some((target, container)) = self.media_target(&path, &host) else {
                     return self.hand_off(conn);
                 };

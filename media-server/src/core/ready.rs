@@ -64,7 +64,8 @@ impl Core {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut next = if conn.awaits_proxy { self.read_proxy_header(&mut conn, &mut buffer) } else { Next::Keep };
+        let mut next =
+            if conn.awaits_proxy { self.read_proxy_header(&mut conn, &mut buffer) } else { Next::Keep };
         for round in 0.. {
             if conn.awaits_proxy || !matches!(next, Next::Keep) {
                 break;
