@@ -8,24 +8,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+/// The most lines that wait to be written; their places are memory that is there from the start.
+const WAITING_LINES: usize = 8192;
+
 /// Starts logging, to a file or the console; the guard writes what is left when it is dropped. `level` is SRS's.
 /// `RUST_LOG`, where set, decides instead of it.
 pub fn start(file: Option<&Path>, level: &str) -> std::io::Result<WorkerGuard> {
-    let (writer, guard): (NonBlocking, WorkerGuard) = match file {
+    let queue = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES);
+    let (writer, guard) = match file {
         Some(path) => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 std::fs::create_dir_all(folder)?;
             }
             let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-            tracing_appender::non_blocking(file)
+            queue.finish(file)
         }
-        None => tracing_appender::non_blocking(std::io::stdout()),
+        None => queue.finish(std::io::stdout()),
     };
     let filter = match std::env::var("RUST_LOG") {
         Ok(directives) => EnvFilter::new(directives),

@@ -13,6 +13,7 @@ mod http;
 mod player;
 mod proxy;
 mod ready;
+mod rotor;
 mod rtmp;
 mod sweep;
 mod websocket;
@@ -71,7 +72,6 @@ pub struct Core {
     /// Connections with more to read than their turn allowed.
     unread: VecDeque<usize>,
     sweeps: VecDeque<Sweep>,
-    urgent: VecDeque<Sweep>,
     buffer: Vec<u8>,
     scratch: Scratch,
     started: Instant,
@@ -96,7 +96,6 @@ impl Core {
             wheel_of: HashMap::new(),
             unread: VecDeque::new(),
             sweeps: VecDeque::new(),
-            urgent: VecDeque::new(),
             buffer: vec![0; READ_BUFFER],
             scratch: Scratch::default(),
             started: now,
@@ -152,7 +151,7 @@ impl Core {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.unread.is_empty() || !self.sweeps.is_empty() || !self.urgent.is_empty() {
+        if !self.unread.is_empty() || !self.sweeps.is_empty() {
             return Some(Duration::ZERO);
         }
         let wheels =
@@ -180,7 +179,13 @@ impl Core {
             Command::Decided(index, id, refused) => self.decided(index, &id, refused),
             Command::Reloaded => {
                 for wheel in self.wheels.iter_mut().flatten() {
-                    wheel.policy = wheel.source.policy();
+                    for (index, slot) in wheel.renew_policy() {
+                        if let Some(Some(conn)) = self.conns.get_mut(index)
+                            && let Some(player) = &mut conn.player
+                        {
+                            player.slot = slot;
+                        }
+                    }
                 }
             }
             Command::StopListening => self.unlisten(|_| true),

@@ -1,6 +1,5 @@
 //! Sending to the players whose time has come.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::{Core, Next};
@@ -14,29 +13,22 @@ pub(super) struct Sweep {
     entry: usize,
     slot: usize,
     place: usize,
-    /// CPU time spent on it so far.
-    cost: Duration,
 }
 
 impl Core {
-    /// Sends to all players whose time has come, for at most [`SEND_SLICE`].
+    /// Sends to all players whose time has come, realtime ones first, for at most [`SEND_SLICE`].
     pub(super) fn turn(&mut self) {
+        let until = self.now + SEND_SLICE;
         for entry in 0..self.wheels.len() {
             let Some(wheel) = &mut self.wheels[entry] else { continue };
-            let busy = |queue: &VecDeque<Sweep>| queue.iter().any(|sweep| sweep.entry == entry);
-            if wheel.policy.realtime && busy(&self.urgent) {
+            if wheel.policy.realtime {
+                if wheel.round(self.index, self.now) {
+                    self.go_round(entry, until);
+                }
                 continue;
             }
             let slots = wheel.due(self.index, self.started, self.now);
-            let queue = if wheel.policy.realtime { &mut self.urgent } else { &mut self.sweeps };
-            queue.extend(slots.into_iter().map(|slot| Sweep { entry, slot, place: 0, cost: Duration::ZERO }));
-        }
-        let until = self.now + SEND_SLICE;
-        while let Some(sweep) = self.urgent.pop_front() {
-            if let Some(rest) = self.sweep(sweep, until) {
-                self.urgent.push_front(rest);
-                return;
-            }
+            self.sweeps.extend(slots.into_iter().map(|slot| Sweep { entry, slot, place: 0 }));
         }
         while let Some(sweep) = self.sweeps.pop_front() {
             if let Some(rest) = self.sweep(sweep, until) {
@@ -46,49 +38,61 @@ impl Core {
         }
     }
 
+    /// Goes on with a realtime stream's round.
+    fn go_round(&mut self, entry: usize, until: Instant) {
+        let began = cpu_time();
+        let mut since_look = 0;
+        while let Some(Some(wheel)) = self.wheels.get_mut(entry) {
+            let Some(index) = wheel.next_realtime() else { break };
+            let gone = self.serve(entry, index, false);
+            since_look += 1;
+            let Some(Some(wheel)) = self.wheels.get_mut(entry) else { return };
+            wheel.served(gone);
+            if since_look % 16 == 0 && Instant::now() >= until {
+                break;
+            }
+        }
+        if let Some(Some(wheel)) = self.wheels.get_mut(entry) {
+            wheel.rotor.spend(cpu_time().saturating_sub(began));
+        }
+    }
+
     /// Sends to a slot's players; gives what is left when the time is over.
     fn sweep(&mut self, mut sweep: Sweep, until: Instant) -> Option<Sweep> {
         let mut since_look = 0;
-        let began = cpu_time();
         loop {
             let wheel = self.wheels.get(sweep.entry)?.as_ref()?;
-            let Some(index) = wheel.slots[sweep.slot].get(sweep.place).copied() else { break };
-            let mut conn = self.conns.get_mut(index).and_then(Option::take)?;
-            let enough = wheel.policy.mw_msgs;
-            let mut next = Next::Keep;
-            let wait = match &mut conn.player {
-                Some(player) => {
-                    let few =
-                        wheel.view.live && !player.waited && player.waiting(&wheel.view, enough) < enough;
-                    player.waited = few;
-                    few
-                }
-                None => true,
-            };
-            if conn.blocked || wait {
-                let needed = conn.player.as_ref().and_then(|player| player.next);
-                if let Some(Some(wheel)) = self.wheels.get_mut(sweep.entry) {
-                    wheel.note_needed(needed);
-                }
-            } else {
-                next = self.send(&mut conn);
-            }
-            let closes = !matches!(next, Next::Keep);
-            self.settle(index, conn, next);
-            // Who closes leaves its place to the last one of the slot.
-            sweep.place += usize::from(!closes);
+            let index = wheel.slots[sweep.slot].get(sweep.place).copied()?;
+            let gone = self.serve(sweep.entry, index, true);
+            // Who is gone left its place to the last one of the slot.
+            sweep.place += usize::from(!gone);
             since_look += 1;
             if since_look % 16 == 0 && Instant::now() >= until {
-                sweep.cost += cpu_time().saturating_sub(began);
                 return Some(sweep);
             }
         }
-        if let Some(Some(wheel)) = self.wheels.get_mut(sweep.entry)
-            && wheel.policy.realtime
-        {
-            wheel.note_sweep(sweep.cost + cpu_time().saturating_sub(began));
+    }
+
+    /// Sends to one player, or lets it wait once for more messages where it `may_wait`; true when it is gone.
+    fn serve(&mut self, entry: usize, index: usize, may_wait: bool) -> bool {
+        let Some(Some(wheel)) = self.wheels.get_mut(entry) else { return false };
+        let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return false };
+        let enough = wheel.policy.mw_msgs;
+        let wait = conn.player.as_mut().is_none_or(|player| {
+            let few =
+                may_wait && wheel.view.live && !player.waited && player.waiting(&wheel.view, enough) < enough;
+            player.waited = few;
+            few
+        });
+        let mut next = Next::Keep;
+        if conn.blocked || wait {
+            wheel.note_needed(conn.player.as_ref().and_then(|player| player.next));
+        } else {
+            next = self.send(&mut conn);
         }
-        None
+        let gone = !matches!(next, Next::Keep);
+        self.settle(index, conn, next);
+        gone
     }
 }
 

@@ -3,17 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::rotor::Rotor;
 use crate::source::{Policy, Source, View};
 
 /// Slots of a wheel; a realtime stream uses the first alone.
 pub(super) const SLOTS: usize = 32;
-/// What all cores together may spend on the sweeps of one realtime stream, as a share of one core.
-const SWEEP_SHARE: f64 = 0.5;
-/// Realtime players are swept no more often than this.
-const MIN_SWEEP: Duration = Duration::from_millis(2);
-/// And waiting for a sweep adds no more than this, whatever it costs.
-const MAX_SWEEP: Duration = Duration::from_millis(36);
-
 /// A stream that has players on a core.
 #[derive(Debug)]
 pub(super) struct Wheel {
@@ -33,12 +27,10 @@ pub(super) struct Wheel {
     needed: Option<u64>,
     /// The same for the turn that is going on.
     turn_needed: Option<u64>,
-    /// When realtime players were swept last.
-    swept: Instant,
-    /// CPU seconds of the last sweep.
-    cost: f64,
-    /// CPU seconds that sweeps took beyond their share, at the time of the last one.
-    debt: f64,
+    /// The view changed since players were last sent for.
+    fresh: bool,
+    /// The round of a realtime stream, over the first slot.
+    pub(super) rotor: Rotor,
 }
 
 impl Wheel {
@@ -54,9 +46,8 @@ impl Wheel {
             turned: 0,
             needed: None,
             turn_needed: None,
-            swept: now,
-            cost: 0.0,
-            debt: 0.0,
+            fresh: false,
+            rotor: Rotor::new(now),
         }
     }
 
@@ -84,13 +75,23 @@ impl Wheel {
 
     /// Brings the view up to date.
     pub(super) fn sync(&mut self, core: usize, now: Instant) {
+        let before = (self.view.head(), self.view.live);
         self.source.sync(core, self.needed, &mut self.view, now);
+        if before != (self.view.head(), self.view.live) {
+            self.fresh = true;
+            self.rotor.begin(self.slots[0].len(), self.source.players());
+        }
+    }
+
+    /// Something came that not every player was told of.
+    fn is_stale(&self) -> bool {
+        self.fresh || self.source.head() != self.view.head() || self.source.is_live() != self.view.live
     }
 
     /// Brings the view up to date for a player that joins now.
     pub(super) fn sync_for_join(&mut self, core: usize, now: Instant) {
-        self.policy = self.source.policy();
-        self.source.sync_for_join(core, self.needed, &mut self.view, now);
+        self.source.flush();
+        self.sync(core, now);
     }
 
     /// Notes what a player still needs.
@@ -105,7 +106,9 @@ impl Wheel {
     }
 
     fn end_turn(&mut self) {
-        self.needed = self.turn_needed.take();
+        if let Some(needed) = self.turn_needed.take() {
+            self.needed = Some(needed);
+        }
     }
 
     fn slot_length(&self) -> Duration {
@@ -118,20 +121,8 @@ impl Wheel {
             return Vec::new();
         }
         let live = self.source.is_live();
-        let changed = self.source.head() != self.view.head() || live != self.view.live;
-        if !live && !changed {
+        if !live && !self.is_stale() {
             return Vec::new();
-        }
-        if self.policy.realtime {
-            if !changed || now < self.next_sweep() {
-                return Vec::new();
-            }
-            self.sync(core, now);
-            self.end_turn();
-            self.debt = (self.debt - self.share() * now.duration_since(self.swept).as_secs_f64()).max(0.0);
-            self.swept = now;
-            // More than the first are in use where the stream was not realtime before a reload.
-            return (0..SLOTS).filter(|slot| !self.slots[*slot].is_empty()).collect();
         }
         let position = now.duration_since(since).as_nanos() / self.slot_length().as_nanos().max(1);
         let passed = (position - self.turned.min(position)).min(SLOTS as u128);
@@ -146,34 +137,65 @@ impl Wheel {
         let slots: Vec<usize> = slots.into_iter().filter(|slot| !self.slots[*slot].is_empty()).collect();
         if !slots.is_empty() {
             self.sync(core, now);
+            self.fresh = false;
         }
         slots
     }
 
-    /// Notes what a sweep over realtime players took, in CPU time.
-    pub(super) fn note_sweep(&mut self, cost: Duration) {
-        self.cost = cost.as_secs_f64();
-        self.debt += self.cost;
+    /// Whether realtime players are to be served now; the view is brought up to date when something new came.
+    pub(super) fn round(&mut self, core: usize, now: Instant) -> bool {
+        if self.players > 0 && self.is_stale() {
+            self.sync(core, now);
+            self.fresh = false;
+        }
+        self.rotor.may_go_on(now)
     }
 
-    /// What this core may spend on sweeps a second: as much of the whole as it has players.
-    fn share(&self) -> f64 {
-        SWEEP_SHARE * self.players as f64 / self.source.players().max(1) as f64
+    /// The connection of the next realtime player; the rotor stays with it until [`Wheel::served`].
+    pub(super) fn next_realtime(&mut self) -> Option<usize> {
+        if self.rotor.left == 0 {
+            return None;
+        }
+        let place = self.rotor.at(self.slots[0].len());
+        if place == 0 {
+            self.end_turn();
+        }
+        let next = self.slots[0].get(place).copied();
+        if next.is_none() {
+            self.rotor.left = 0;
+        }
+        next
     }
 
-    /// Messages come in pairs of audio and video: two sweeps may follow one another, in the long run the share holds.
-    fn next_sweep(&self) -> Instant {
-        let wait = (self.debt - self.cost).max(0.0) / self.share().max(0.01);
-        self.swept + Duration::from_secs_f64(wait).clamp(MIN_SWEEP, MAX_SWEEP)
+    /// That player has got the newest, or is gone.
+    pub(super) fn served(&mut self, gone: bool) {
+        self.rotor.left = self.rotor.left.saturating_sub(1);
+        // Who is gone left its place to the last one.
+        self.rotor.place += usize::from(!gone);
+    }
+
+    /// Takes in how the vhost wants its streams sent now; gives where each player is then, if they move.
+    pub(super) fn renew_policy(&mut self) -> Vec<(usize, (usize, usize))> {
+        let before = std::mem::replace(&mut self.policy, self.source.policy()).realtime;
+        if before == self.policy.realtime {
+            return Vec::new();
+        }
+        let players: Vec<usize> = self.slots.iter_mut().flat_map(std::mem::take).collect();
+        self.players = 0;
+        self.rotor.left = players.len();
+        players.into_iter().map(|conn| (conn, self.add(conn))).collect()
     }
 
     /// When [`Wheel::due`] should be asked next, if no one wakes the core before.
     pub(super) fn next_due(&self, since: Instant, now: Instant) -> Option<Instant> {
-        if self.players == 0 || !self.source.is_live() {
+        if self.players == 0 {
             return None;
         }
         if self.policy.realtime {
-            return (self.source.head() != self.view.head()).then(|| self.next_sweep());
+            return if self.is_stale() { Some(now) } else { self.rotor.next_due() };
+        }
+        if !self.source.is_live() {
+            return None;
         }
         let length = self.slot_length().as_nanos().max(1);
         let position = now.duration_since(since).as_nanos() / length;

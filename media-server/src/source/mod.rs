@@ -351,12 +351,6 @@ impl Source {
             view.tail += 1;
         }
     }
-
-    /// Like [`Source::sync`], with what is waiting sealed: a player that joins gets all there is.
-    pub fn sync_for_join(&self, core: usize, needed: Option<u64>, view: &mut View, now: Instant) {
-        self.flush();
-        self.sync(core, needed, view, now);
-    }
 }
 
 impl State {

@@ -119,7 +119,8 @@ proptest! {
             message.1 -= first;
         }
         let mut view = View::default();
-        source.sync_for_join(0, Some(0), &mut view, Instant::now());
+        source.flush();
+        source.sync(0, Some(0), &mut view, Instant::now());
         let mut reader = Reader::new(1 << 20);
         reader.set_chunk_size(60_000).unwrap();
         let mut read = Vec::new();

@@ -1,0 +1,111 @@
+//! The players of a realtime stream, served in a circle.
+//!
+//! What comes in starts a round from where the last one stands, and a player that is reached gets all there is by
+//! then. So nobody waits longer than one round, however messages fall together; and rounds that cost more CPU than
+//! their share grow slower instead of piling up.
+
+use std::time::{Duration, Instant};
+
+/// What all cores together may spend on the rounds of one realtime stream, as a share of one core.
+const SHARE: f64 = 0.5;
+/// CPU seconds that a quiet time saves for messages that come close together.
+const MOST_CREDIT: f64 = 0.03;
+/// Rounds that cost more than their share go on in steps of at least this, so that each does some work.
+const STEP: f64 = 0.0005;
+
+/// Where the round stands and what it may still spend.
+#[derive(Debug)]
+pub(super) struct Rotor {
+    /// The place of the next player.
+    pub(super) place: usize,
+    /// Players that have not got the newest yet.
+    pub(super) left: usize,
+    /// CPU seconds that may be spent at once.
+    credit: f64,
+    /// When the credit was counted.
+    counted: Instant,
+    /// CPU seconds a second.
+    share: f64,
+}
+
+impl Rotor {
+    /// A rotor at rest.
+    pub(super) fn new(now: Instant) -> Self {
+        Rotor { place: 0, left: 0, credit: MOST_CREDIT, counted: now, share: SHARE }
+    }
+
+    /// Something new came, for that many players here of that many on all cores.
+    pub(super) fn begin(&mut self, here: usize, everywhere: usize) {
+        self.left = here;
+        self.share = SHARE * here as f64 / everywhere.max(here).max(1) as f64;
+    }
+
+    /// Whether the round goes on now.
+    pub(super) fn may_go_on(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.counted).as_secs_f64();
+        self.credit = (self.credit + self.share * passed).min(MOST_CREDIT);
+        self.counted = now;
+        self.left > 0 && self.credit > 0.0
+    }
+
+    /// Counts what serving took, in CPU time.
+    pub(super) fn spend(&mut self, cost: Duration) {
+        self.credit -= cost.as_secs_f64();
+    }
+
+    /// When the round goes on; none when it is done.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        if self.left == 0 {
+            return None;
+        }
+        let wait = if self.credit > 0.0 { 0.0 } else { (STEP - self.credit) / self.share.max(0.001) };
+        Some(self.counted + Duration::from_secs_f64(wait))
+    }
+
+    /// The place of the next player among so many; the end of the circle is its beginning.
+    pub(super) fn at(&mut self, players: usize) -> usize {
+        if self.place >= players {
+            self.place = 0;
+        }
+        self.place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_that_costs_too_much_waits_for_its_share() {
+        let start = Instant::now();
+        let mut rotor = Rotor::new(start);
+        assert_eq!(rotor.next_due(), None);
+        rotor.begin(100, 200);
+        assert!(rotor.may_go_on(start));
+        // Half of all players are here, so a quarter of a core is.
+        rotor.spend(Duration::from_millis(40));
+        assert!(!rotor.may_go_on(start));
+        let due = rotor.next_due().unwrap();
+        assert_eq!((due - start).as_millis(), 42);
+        assert!(!rotor.may_go_on(start + Duration::from_millis(39)));
+        assert!(rotor.may_go_on(due));
+    }
+
+    #[test]
+    fn a_quiet_time_saves_no_more_than_the_most() {
+        let start = Instant::now();
+        let mut rotor = Rotor::new(start);
+        rotor.begin(1, 1);
+        assert!(rotor.may_go_on(start + Duration::from_hours(1)));
+        rotor.spend(Duration::from_secs_f64(MOST_CREDIT + 0.001));
+        assert!(!rotor.may_go_on(start + Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn the_circle_closes_when_players_leave() {
+        let mut rotor = Rotor::new(Instant::now());
+        rotor.place = 5;
+        assert_eq!(rotor.at(6), 5);
+        assert_eq!(rotor.at(5), 0);
+    }
+}
