@@ -87,7 +87,7 @@ mod tests {
             &endless[..],
             b"PROXY TCP9 1.2.3.4 1.2.3.4 1 2\r\n",
             &v2(0x31, 0x11, &[0; 12]),
-            &v2(0x21, 0x11, &[0; 3]),
+            &[&v2(0x21, 0x11, &[0; 3])[..], &[3; 20]].concat(),
         ] {
             assert_eq!(start(bytes), Start::Bad);
         }
