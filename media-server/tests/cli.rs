@@ -155,3 +155,16 @@ fn a_port_that_is_taken_is_named() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(&format!("127.0.0.1:{port}")), "{}", text(&output.stderr));
 }
+
+#[test]
+fn the_pages_can_be_written_for_another_web_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["pages", "html"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for page in ["index.html", "players/srs_player.html", "players/js/hls.min.js", "console/index.html"] {
+        assert!(dir.path().join("html").join(page).is_file(), "{page}");
+    }
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let output = run(dir.path(), &["pages", "file"]);
+    assert!(!output.status.success() && text(&output.stderr).contains("srs: file"), "{output:?}");
+}

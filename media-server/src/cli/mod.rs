@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 pub use serve::Running;
 
 use crate::conf;
+use crate::http;
 use crate::server::{COMPATIBILITY_VERSION, Version};
 
 /// A live media server compatible with SRS 3 and 4.
@@ -46,6 +47,11 @@ enum Subcommands {
     Publish(PublishArgs),
     /// Load a server with players or publishers and measure
     Load(LoadArgs),
+    /// Write the web pages into a folder, for another web server to serve
+    Pages {
+        /// The folder; files of the same names are replaced
+        folder: PathBuf,
+    },
     /// Manage a running server, as etc/init.d/srs does
     Service {
         /// What to do
@@ -117,6 +123,9 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Some(Subcommands::Publish(args)) => publish::run(&args),
         Some(Subcommands::Load(args)) => load::run(&args),
+        Some(Subcommands::Pages { folder }) => http::pages::write(&folder)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| format!("{}: {error}", folder.display()).into()),
         Some(Subcommands::Service { action }) => return service::run(action),
         None => run_server(&cli),
     };

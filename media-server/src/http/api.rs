@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 
 use super::answer::{self, code};
 use super::metrics;
+use super::pages;
 use super::process::{self, Usage};
 use crate::conf::settings::Vhost;
 use crate::reload;
-use crate::server::Server;
+use crate::server::{Server, Service};
 use crate::stat::{ClientStat, StreamStat, VhostStat};
 
 /// What a handler needs.
@@ -61,6 +62,9 @@ pub(super) fn router(server: Arc<Server>) -> Router {
 
 impl Api {
     fn answer(&self, request: &Request<Body>) -> Response {
+        if let Some(page) = pages::answer(&self.server, Service::Api, request) {
+            return page;
+        }
         let query = request.uri().query();
         let signature = &self.server.signature;
         let method = match answer::query(query, "method") {
@@ -110,13 +114,15 @@ impl Api {
             "/api/v1/summaries" => {
                 let uptime = self.server.started.elapsed().as_secs();
                 let clients = self.server.stat.client_count();
-                data(process::summaries(
+                let mut summaries = process::summaries(
                     &self.server.version.text,
                     uptime,
                     &self.usage,
                     total(&self.server),
                     clients,
-                ))
+                );
+                summaries["self"]["media_server"] = own(&self.server);
+                data(summaries)
             }
             "/api/v1/rusages" => data(process::rusages()),
             "/api/v1/self_proc_stats" => data(process::self_proc_stats(&self.usage)),
@@ -243,6 +249,17 @@ impl Api {
             _ => answer::error(code::RAW_PARAMETER),
         }
     }
+}
+
+/// What SRS does not tell of itself.
+fn own(server: &Server) -> Value {
+    let reloads = server.reloads();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "connections": server.connections.load(Ordering::Relaxed),
+        "draining": server.draining.load(Ordering::Relaxed),
+        "reloads": { "succeeded": reloads.succeeded, "failed": reloads.failed, "error": reloads.error },
+    })
 }
 
 /// Bytes received and sent, with what present players got so far.

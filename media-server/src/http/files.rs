@@ -1,4 +1,4 @@
-//! The files of `http_server.dir`, and `/healthz` and `/readyz` for those who can only reach this port.
+//! The [`pages`], the files of `http_server.dir`, and `/healthz` and `/readyz` for those who can only reach this port.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use tower_http::services::ServeDir;
 
-use super::answer;
+use super::{answer, pages};
 use crate::ids;
-use crate::server::Server;
+use crate::server::{Server, Service};
 
 /// The router of the HTTP port.
 pub(super) fn router(server: Arc<Server>) -> Router {
@@ -25,6 +25,10 @@ async fn file(State(server): State<Arc<Server>>, request: Request<axum::body::Bo
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return answer::text_answer(&server.signature, StatusCode::METHOD_NOT_ALLOWED, false);
     }
+    if let Some(page) = pages::answer(&server, Service::Http, &request) {
+        return page;
+    }
+    let own_index = pages::fallback(&server, &request);
     let cross_site = request.headers().contains_key(header::ORIGIN) && http.crossdomain;
     if request.method() == Method::OPTIONS {
         let mut response = Response::new(axum::body::Body::empty());
@@ -50,7 +54,9 @@ async fn file(State(server): State<Arc<Server>>, request: Request<axum::body::Bo
             answer::common(&mut response, &server.signature, cross_site, false);
             response
         }
-        _ => answer::text_answer(&server.signature, StatusCode::NOT_FOUND, false),
+        _ => {
+            own_index.unwrap_or_else(|| answer::text_answer(&server.signature, StatusCode::NOT_FOUND, false))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod api;
 mod files;
 mod metrics;
 pub mod mount;
+pub mod pages;
 mod process;
 
 use std::io;

@@ -1,0 +1,239 @@
+//! The pages in a real Chromium: they play, come back after the server was restarted, and show what happens.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
+
+#[allow(dead_code, reason = "only this test needs a browser, and not all of it")]
+mod browser;
+mod common;
+
+use std::net::TcpListener;
+
+use browser::{Browser, Screen};
+use common::{Reaped, media, publish, request, wait_until};
+use media_server::cli::Running;
+use media_server::conf;
+use media_server::server::{Service, Version};
+
+/// A server that can be started again at the same ports.
+struct Site {
+    text: String,
+    ports: [u16; 3],
+    running: Option<Running>,
+    _dir: tempfile::TempDir,
+}
+
+impl Site {
+    fn start(vhost: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // All three are held at once, so that they differ.
+        let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports = [0, 1, 2].map(|index: usize| held[index].local_addr().unwrap().port());
+        drop(held);
+        let [rtmp, api, http] = ports;
+        let path = dir.path().display();
+        let text = format!(
+            "listen 127.0.0.1:{rtmp}; daemon off;
+             http_api {{ enabled on; listen 127.0.0.1:{api}; }}
+             http_server {{ enabled on; listen 127.0.0.1:{http}; dir {path}; }}
+             vhost __defaultVhost__ {{ http_remux {{ enabled on; }}
+                hls {{ enabled on; hls_fragment 1; hls_window 10; hls_path {path}; }} {vhost} }}"
+        );
+        let mut site = Site { text, ports, running: None, _dir: dir };
+        site.restart();
+        site
+    }
+
+    fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+
+    fn restart(&mut self) {
+        self.stop();
+        let settings = conf::from_text(&self.text).unwrap();
+        self.running = Some(Running::start(settings, Version::parse("4.0.271").unwrap()).unwrap());
+    }
+
+    fn publish(&self) -> Reaped {
+        let publisher = publish(&media(), &format!("rtmp://127.0.0.1:{}/live/livestream", self.ports[0]));
+        wait_until("the stream is published", || {
+            let sources = self.running.as_ref().unwrap().server.sources.all();
+            sources.iter().any(|source| source.is_live() && source.head() > 5)
+        });
+        publisher
+    }
+
+    fn page(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.ports[2])
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+const FRAMES: &str = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 10";
+const PLAYS: &str = "document.querySelector('video').currentTime > 1.5 \
+    && document.querySelector('#state').dataset.state === 'playing'";
+
+async fn assert_plays(browser: &Browser) {
+    browser.wait_until("time goes on", PLAYS).await;
+    browser.wait_until("frames are decoded", FRAMES).await;
+}
+
+#[tokio::test]
+async fn flv_plays_and_comes_back_after_a_restart() {
+    let mut site = Site::start("");
+    let publisher = site.publish();
+    let browser = Browser::start(Screen::Desktop).await;
+    // As links to SRS's own player are written.
+    let query = format!("autostart=true&stream=livestream.flv&port={}&schema=http", site.ports[2]);
+    browser.open(&site.page(&format!("players/srs_player.html?{query}"))).await;
+    assert_plays(&browser).await;
+    browser.picture("player").await;
+    site.stop();
+    drop(publisher);
+    browser
+        .wait_until("the player notices", "document.querySelector('#state').dataset.state === 'waiting'")
+        .await;
+    browser.picture("player-waiting").await;
+    site.restart();
+    let _publisher = site.publish();
+    browser
+        .wait_until(
+            "it connects again",
+            "!/^0$/.test(document.querySelector('[data-stat=reconnects]').textContent)",
+        )
+        .await;
+    assert_plays(&browser).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn hls_plays_and_comes_back_after_a_restart() {
+    let mut site = Site::start("");
+    let publisher = site.publish();
+    let browser = Browser::start(Screen::Desktop).await;
+    browser.open(&site.page("players/?stream=livestream&format=hls&autostart=true")).await;
+    assert_plays(&browser).await;
+    site.stop();
+    drop(publisher);
+    site.restart();
+    let _publisher = site.publish();
+    // The window is 10 s: what plays for longer was made after the restart, even where hls.js needed no new start.
+    let before = browser.value("document.querySelector('video').currentTime").await;
+    let again = "document.querySelector('[data-stat=reconnects]').textContent !== '0'";
+    let on = format!("document.querySelector('video').currentTime > {before} + 14");
+    browser.wait_until("it goes on", &format!("{again} || {on}")).await;
+    assert_plays(&browser).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_console_shows_streams_and_clients_and_disconnects_one() {
+    let site = Site::start("");
+    let _publisher = site.publish();
+    let player = Reaped(
+        common::ffmpeg("ffmpeg")
+            .args([
+                "-re",
+                "-i",
+                &format!("rtmp://127.0.0.1:{}/live/livestream", site.ports[0]),
+                "-f",
+                "null",
+                "-",
+            ])
+            .spawn()
+            .unwrap(),
+    );
+    let browser = Browser::start(Screen::Desktop).await;
+    browser.open(&site.page("")).await;
+    browser
+        .wait_until("the stream is listed", "document.querySelectorAll('#live tbody tr').length === 1")
+        .await;
+    browser.picture("home").await;
+    browser.open(&site.page("console/")).await;
+    let stream = "document.querySelector('#streams tbody tr')?.innerText ?? ''";
+    browser.wait_until("the stream is shown", &format!("({stream}).includes('live/livestream')")).await;
+    browser
+        .wait_until("its size", &format!("({stream}).includes('640×360') || /\\d+×\\d+/.test({stream})"))
+        .await;
+    browser.wait_until("its frames", &format!("/\\d+ fps/.test({stream})")).await;
+    let plays = "[...document.querySelectorAll('#clients tbody tr')].filter((row) => row.innerText.includes('plays'))";
+    browser.wait_until("its player is shown", &format!("({plays}).length === 1")).await;
+    browser
+        .wait_until(
+            "health is shown",
+            "/SRS 4.0.271/.test(document.querySelector('[data-value=version]').innerText)",
+        )
+        .await;
+    browser.picture("console").await;
+    browser.value(&format!("({plays})[0].querySelector('button').click()")).await;
+    browser.wait_until("it asks", "document.querySelector('#kick-dialog').open").await;
+    browser.picture("console-kick").await;
+    browser.click("#kick-dialog button[value=yes]").await;
+    browser.wait_until("the player has gone", &format!("({plays}).length === 0")).await;
+    let mut player = player;
+    wait_until("ffmpeg has noticed", || player.0.try_wait().unwrap().is_some());
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn pages_fit_a_phone() {
+    let site = Site::start("");
+    let _publisher = site.publish();
+    let browser = Browser::start(Screen::Phone).await;
+    for (name, path, ready) in [
+        ("home", "", "document.querySelectorAll('#live tbody tr').length === 1"),
+        ("players", "players/?autostart=true", PLAYS),
+        (
+            "console",
+            "console/",
+            "/\\d+ fps/.test(document.querySelector('#streams tbody tr')?.innerText ?? '')",
+        ),
+    ] {
+        browser.open(&site.page(path)).await;
+        browser.wait_until("the page is ready", ready).await;
+        browser.assert_fits(name).await;
+        browser.picture(&format!("phone-{name}")).await;
+    }
+    browser.close().await;
+}
+
+#[test]
+fn pages_are_there_whatever_lies_in_the_folder() {
+    let site = Site::start("");
+    let running = site.running.as_ref().unwrap();
+    let (http, api) = (running.address(Service::Http).unwrap(), running.address(Service::Api).unwrap());
+    for (address, path, part) in [
+        (http, "/", "<title>media-server"),
+        (http, "/index.html", "<title>media-server"),
+        (http, "/players/", "<title>Player"),
+        (http, "/players/srs_player.html?vhost=a", "<title>Player"),
+        (http, "/console/", "<title>Console"),
+        (http, "/players/js/mpegts.js", "mpegts"),
+        (http, "/players/js/hls.min.js", "Hls"),
+        (api, "/console/", "<title>Console"),
+        (api, "/players/", "<title>Player"),
+        (api, "/", "the api root"),
+    ] {
+        let (head, body) = request(address, "GET", path, &[]);
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && body.contains(part), "{path}: {head}");
+        assert_eq!(
+            head.contains("Content-Security-Policy: default-src 'none'"),
+            path != "/" || address == http
+        );
+    }
+    let (head, _) = request(http, "GET", "/console?api=1", &[]);
+    assert!(head.contains("301 Moved") && head.contains("Location: /console/?api=1"), "{head}");
+    let (head, _) = request(http, "GET", "/players/../../etc/passwd", &[]);
+    assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+    let (head, _) = request(http, "GET", "/console/style.css", &["Accept-Encoding: gzip"]);
+    assert!(head.contains("Content-Encoding: gzip"), "{head}");
+    let tag = head.lines().find_map(|line| line.strip_prefix("Etag: ")).unwrap();
+    let (head, body) = request(http, "GET", "/console/style.css", &[&format!("If-None-Match: {tag}")]);
+    assert!(head.starts_with("HTTP/1.1 304") && body.is_empty(), "{head}");
+}
