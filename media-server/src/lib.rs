@@ -50,4 +50,5 @@ pub mod server;
 pub mod source;
 pub mod stat;
 pub mod ts;
+pub mod upstream;
 pub mod websocket;

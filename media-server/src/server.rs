@@ -12,6 +12,7 @@ use crate::limits::{Addresses, Place};
 use crate::recorder::Order;
 use crate::source::Sources;
 use crate::stat::Stat;
+use crate::upstream::worker::Lookup;
 
 /// The SRS that this server is compatible with, unless `SRS_COMPATIBILITY_VERSION` names another.
 pub const COMPATIBILITY_VERSION: &str = "4.0.271";
@@ -70,6 +71,8 @@ pub enum Command {
     Reloaded,
     /// The hooks that this connection waited for have answered; a text is why they refused.
     Decided(usize, String, Option<String>),
+    /// The addresses of the server that this link asked for; empty when it has none.
+    Resolved(u64, Vec<SocketAddr>),
     /// Stop listening.
     StopListening,
     /// Close everything and end.
@@ -162,6 +165,8 @@ pub struct Server {
     pub http: tokio::sync::mpsc::UnboundedSender<Handoff>,
     /// What hooks are called.
     pub hooks: tokio::sync::mpsc::Sender<Job>,
+    /// Names that links look up.
+    pub lookups: tokio::sync::mpsc::Sender<Lookup>,
     /// What is recorded.
     pub recorder: std::sync::mpsc::Sender<Order>,
     /// Connections on all cores and in the API.
@@ -190,6 +195,7 @@ impl Server {
         http: tokio::sync::mpsc::UnboundedSender<Handoff>,
         recorder: std::sync::mpsc::Sender<Order>,
         hooks: tokio::sync::mpsc::Sender<Job>,
+        lookups: tokio::sync::mpsc::Sender<Lookup>,
     ) -> Self {
         let server_id = settings.server_id.clone().unwrap_or_else(crate::ids::vid);
         Server {
@@ -198,6 +204,7 @@ impl Server {
             sources: Sources::new(cores.len() + 1),
             recorder,
             hooks,
+            lookups,
             signature: version.signature(),
             version,
             cores,

@@ -22,6 +22,7 @@ use crate::log;
 use crate::recorder::{self, Order};
 use crate::reload;
 use crate::server::{Command, CoreHandle, Server, Service, Version};
+use crate::upstream::worker;
 
 /// Set for the process in the background that `daemon on` starts.
 const DAEMON: &str = "SRS_DAEMON_CHILD";
@@ -239,7 +240,8 @@ impl Running {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::channel();
         let (hooks, hooked) = hooks::queue();
-        let mut server = Server::new(settings, version, handles, sender, orders, hooks);
+        let (lookups, looked_up) = worker::queue();
+        let mut server = Server::new(settings, version, handles, sender, orders, hooks, lookups);
         server.path = path;
         let server = Arc::new(server);
         let mut listeners = Vec::new();
@@ -269,6 +271,12 @@ impl Running {
         std::thread::Builder::new().name("hooks".into()).spawn(move || {
             if let Err(error) = hooks::run(&hooking, hooked) {
                 tracing::error!("the hooks' thread: {error}");
+            }
+        })?;
+        let resolving = Arc::clone(&server);
+        std::thread::Builder::new().name("names".into()).spawn(move || {
+            if let Err(error) = worker::run(&resolving, looked_up) {
+                tracing::error!("the names' thread: {error}");
             }
         })?;
         let recording = Arc::clone(&server);

@@ -305,6 +305,7 @@ impl<'a> Swarm<'a> {
                         return Ok(());
                     }
                 }
+                (Event::Redirect(url), _) => return Err(format!("the stream is at {url}")),
                 (Event::Media(_, _, payload), _) if self.measuring => {
                     let mark = payload.len().checked_sub(MARK_SIZE).map(|at| &payload[at..]);
                     if let Some(sent) = mark.and_then(read_mark) {

@@ -45,7 +45,7 @@ const BLOCKS: &[Block] = &[
     },
     Block {
         path: "vhost.cluster",
-        names: "mode origin token_traverse vhost debug_srs_upnode origin_cluster coworkers",
+        names: "mode origin origin_http token_traverse vhost debug_srs_upnode origin_cluster coworkers",
     },
     Block {
         path: "vhost.play",

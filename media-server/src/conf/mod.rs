@@ -1,6 +1,7 @@
 //! srs.conf: the grammar ([`parse`]), the rewriting of older forms ([`legacy`]), what may stand where ([`known`]) and
 //! the typed values ([`settings`]).
 
+pub mod cluster;
 pub mod known;
 pub mod legacy;
 pub mod parse;

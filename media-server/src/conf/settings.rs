@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::{self, Cluster};
 use super::{Directive, Fault};
 use crate::hls::Hls;
 use crate::hooks::Hooks;
@@ -130,6 +131,10 @@ pub struct Vhost {
     pub hooks: Arc<Hooks>,
     /// `hls`, where enabled.
     pub hls: Option<Hls>,
+    /// `cluster`.
+    pub cluster: Cluster,
+    /// `forward.destination`, where enabled.
+    pub forward: Vec<crate::upstream::Endpoint>,
     /// What is enabled here and not done by this server, by name.
     pub unsupported: Vec<&'static str>,
 }
@@ -280,6 +285,8 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         refer: Refer::read(block.get("refer")),
         hooks: Arc::new(Hooks::read(block.get("http_hooks"))),
         hls,
+        cluster: Cluster::read(block.get("cluster"))?,
+        forward: cluster::forward(block.get("forward"))?,
         unsupported: unsupported
             .into_iter()
             .filter(|name| block.all(name).any(|inner| inner.on("enabled")))

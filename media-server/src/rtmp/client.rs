@@ -1,8 +1,10 @@
-//! The client's side of one RTMP connection: publishing (in ffmpeg's order) and playing.
+//! The client's side of one RTMP connection: publishing and playing, in ffmpeg's words for encoders and players
+//! ([`Client::new`]), in SRS's for servers that relay to or from another ([`Client::relay`]).
 
 use std::borrow::Cow;
 
 use super::chunk::{self, Reader};
+use super::session::Identity;
 use super::url::Target;
 use super::{Error, OUT_CHUNK_SIZE, STREAM_ID, WINDOW, handshake, message_type};
 use crate::amf0::{self, Value};
@@ -15,13 +17,36 @@ pub enum Intent {
     Publish,
     /// To receive one.
     Play,
+    /// To know whether the server accepts connect.
+    Connect,
+}
+
+/// What a relay says in its commands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relay {
+    /// app of connect.
+    pub app: String,
+    /// tcUrl of connect.
+    pub tc_url: String,
+    /// swfUrl of connect.
+    pub swf_url: String,
+    /// pageUrl of connect.
+    pub page_url: String,
+    /// The stream with its parameters.
+    pub stream: String,
+    /// Who this server is, behind connect's object; none where `debug_srs_upnode` is off.
+    pub identity: Option<Identity>,
 }
 
 /// What the server said.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
+    /// connect was accepted by the server of that id, where it tells one.
+    Connected(Option<String>),
     /// Publish or play was accepted; media may go out.
     Started,
+    /// The stream is at that URL: SRS's "RTMP 302".
+    Redirect(String),
     /// Media of the stream that is played.
     Media(TagKind, u32, Cow<'a, [u8]>),
 }
@@ -38,22 +63,44 @@ enum Stage {
 pub struct Client {
     stage: Stage,
     reader: Reader,
-    target: Target,
+    words: Words,
     intent: Intent,
     received: u64,
     acknowledged: u64,
     seed: u64,
 }
 
+#[derive(Debug)]
+enum Words {
+    /// ffmpeg's.
+    Encoder(Target),
+    /// SRS's.
+    Relay(Box<Relay>),
+}
+
 const CONNECT: f64 = 1.0;
+/// createStream's number: ffmpeg sends two calls before it.
 const CREATE: f64 = 4.0;
+/// createStream's number of SRS.
+const RELAY_CREATE: f64 = 2.0;
+/// How much a relay asks to be buffered, in milliseconds.
+const BUFFER: u32 = 1000;
 
 impl Client {
     /// A new connection; what must be sent first is appended to `out`.
     pub fn new(target: Target, intent: Intent, seed: u64, out: &mut Vec<u8>) -> Self {
+        Client::with(Words::Encoder(target), intent, seed, out)
+    }
+
+    /// A new connection from one server to another.
+    pub fn relay(relay: Relay, intent: Intent, seed: u64, out: &mut Vec<u8>) -> Self {
+        Client::with(Words::Relay(Box::new(relay)), intent, seed, out)
+    }
+
+    fn with(words: Words, intent: Intent, seed: u64, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&handshake::client_hello(0, seed));
         let reader = Reader::new(super::session::MAX_MEDIA);
-        Client { stage: Stage::Hello(Vec::new()), reader, target, intent, received: 0, acknowledged: 0, seed }
+        Client { stage: Stage::Hello(Vec::new()), reader, words, intent, received: 0, acknowledged: 0, seed }
     }
 
     /// The next event in `input`, which is moved behind what was read; what must be sent goes to `out`.
@@ -101,8 +148,8 @@ impl Client {
                     continue;
                 }
                 message_type::COMMAND_AMF0 => {
-                    if self.command(&message.payload, out)? {
-                        return Ok(Some(Event::Started));
+                    if let Some(event) = self.command(&message.payload, out)? {
+                        return Ok(Some(event));
                     }
                     continue;
                 }
@@ -113,82 +160,108 @@ impl Client {
     }
 
     fn connect(&self, out: &mut Vec<u8>) {
+        let target = match &self.words {
+            Words::Relay(relay) => return relay.connect(out),
+            Words::Encoder(target) => target,
+        };
         let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
-        let mut app = self.target.app.clone();
-        if self.target.vhost != self.target.host {
-            app = format!("{app}?vhost={}", self.target.vhost);
+        let mut app = target.app.clone();
+        if target.vhost != target.host {
+            app = format!("{app}?vhost={}", target.vhost);
         }
         let fields = Value::Object(vec![
             field("app", &app),
             field("flashVer", "LNX 9,0,124,2"),
-            field("tcUrl", &self.target.tc_url()),
+            field("tcUrl", &target.tc_url()),
             ("fpad".to_owned(), Value::Bool(false)),
             ("capabilities".to_owned(), Value::Number(15.0)),
             ("audioCodecs".to_owned(), Value::Number(4071.0)),
             ("videoCodecs".to_owned(), Value::Number(252.0)),
             ("videoFunction".to_owned(), Value::Number(1.0)),
         ]);
-        chunk::write(
-            out,
-            128,
-            3,
-            message_type::COMMAND_AMF0,
-            0,
-            0,
-            &amf0::encode_all(&[Value::string("connect"), Value::Number(CONNECT), fields]),
-        );
+        command(out, 128, 3, 0, &[Value::string("connect"), Value::Number(CONNECT), fields]);
         chunk::control(out, message_type::SET_CHUNK_SIZE, &(OUT_CHUNK_SIZE as u32).to_be_bytes());
     }
 
-    /// True when the stream has started.
-    fn command(&self, body: &[u8], out: &mut Vec<u8>) -> Result<bool, Error> {
+    fn command(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Option<Event<'static>>, Error> {
         let values = amf0::decode_prefix(body);
         let name = values.first().and_then(Value::as_str).unwrap_or_default();
         let id = values.get(1).and_then(Value::as_number).unwrap_or_default();
-        let stream = Value::string(format!("{}{}", self.target.stream, self.target.param));
-        let call = |out: &mut Vec<u8>, name: &str, id: f64, rest: &[Value]| {
-            let mut values = vec![Value::string(name), Value::Number(id), Value::Null];
-            values.extend_from_slice(rest);
-            chunk::command(out, &values);
-        };
         match name {
             "_result" if id == CONNECT => {
-                if self.intent == Intent::Publish {
-                    call(out, "releaseStream", 2.0, std::slice::from_ref(&stream));
-                    call(out, "FCPublish", 3.0, std::slice::from_ref(&stream));
+                if self.intent != Intent::Connect {
+                    self.create(out);
                 }
-                call(out, "createStream", CREATE, &[]);
+                let data = values.get(3).and_then(|info| info.get("data"));
+                let server = data.and_then(|data| data.get("srs_server_id")).and_then(Value::as_str);
+                return Ok(Some(Event::Connected(server.map(str::to_owned))));
             }
-            "_result" if id == CREATE => {
-                let command = match self.intent {
-                    Intent::Publish => [Value::string("publish"), Value::string("live")],
-                    Intent::Play => [Value::string("play"), Value::Number(-2000.0)],
-                };
-                let [name, last] = command;
-                let values = [name, Value::Number(5.0), Value::Null, stream, last];
-                chunk::write(
-                    out,
-                    OUT_CHUNK_SIZE,
-                    8,
-                    message_type::COMMAND_AMF0,
-                    STREAM_ID,
-                    0,
-                    &amf0::encode_all(&values),
-                );
-            }
+            "_result" if id == self.create_id() => self.open(out),
             "_error" => return Err(Error::Refused(describe(&values))),
             "onStatus" => {
                 let info = values.get(3);
                 let text =
                     |field: &str| info.and_then(|i| i.get(field)).and_then(Value::as_str).unwrap_or_default();
+                if let Some(url) = info.and_then(redirect) {
+                    return Ok(Some(Event::Redirect(url)));
+                }
                 if text("level") == "error" {
                     return Err(Error::Refused(describe(&values)));
                 }
-                return Ok(matches!(text("code"), "NetStream.Publish.Start" | "NetStream.Play.Start"));
+                let started = matches!(text("code"), "NetStream.Publish.Start" | "NetStream.Play.Start");
+                return Ok(started.then_some(Event::Started));
             }
             _ => {}
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    fn create_id(&self) -> f64 {
+        match self.words {
+            Words::Encoder(_) => CREATE,
+            Words::Relay(_) => RELAY_CREATE,
+        }
+    }
+
+    /// Asks for a message stream.
+    fn create(&self, out: &mut Vec<u8>) {
+        if let (Words::Encoder(target), Intent::Publish) = (&self.words, self.intent) {
+            let stream = Value::string(format!("{}{}", target.stream, target.param));
+            for (name, id) in [("releaseStream", 2.0), ("FCPublish", 3.0)] {
+                let values = [Value::string(name), Value::Number(id), Value::Null, stream.clone()];
+                chunk::command(out, &values);
+            }
+        }
+        let id = Value::Number(self.create_id());
+        chunk::command(out, &[Value::string("createStream"), id, Value::Null]);
+    }
+
+    /// Asks to publish or play.
+    fn open(&self, out: &mut Vec<u8>) {
+        let publish = self.intent == Intent::Publish;
+        let name = Value::string(if publish { "publish" } else { "play" });
+        let size = (OUT_CHUNK_SIZE as u32).to_be_bytes();
+        match &self.words {
+            Words::Encoder(target) => {
+                let stream = Value::string(format!("{}{}", target.stream, target.param));
+                let last = if publish { Value::string("live") } else { Value::Number(-2000.0) };
+                command(out, OUT_CHUNK_SIZE, 8, STREAM_ID, &[name, Value::Number(5.0), Value::Null, stream, last]);
+            }
+            Words::Relay(relay) => {
+                let mut values = vec![name, Value::Number(0.0), Value::Null];
+                values.push(Value::string(relay.stream.clone()));
+                if publish {
+                    chunk::control(out, message_type::SET_CHUNK_SIZE, &size);
+                    values.push(Value::string("live"));
+                    command(out, OUT_CHUNK_SIZE, 5, STREAM_ID, &values);
+                } else {
+                    command(out, 128, 5, STREAM_ID, &values);
+                    let buffer = [&[0, 3], &STREAM_ID.to_be_bytes()[..], &BUFFER.to_be_bytes()[..]].concat();
+                    chunk::control(out, message_type::USER_CONTROL, &buffer);
+                    chunk::control(out, message_type::SET_CHUNK_SIZE, &size);
+                }
+            }
+        }
     }
 
     /// Appends one message of the stream that is published; `timestamp` in milliseconds.
@@ -202,11 +275,63 @@ impl Client {
 
     /// Appends the polite end of a published stream.
     pub fn unpublish(&self, out: &mut Vec<u8>) {
-        let stream = Value::string(self.target.stream.clone());
+        let stream = Value::string(match &self.words {
+            Words::Encoder(target) => &target.stream,
+            Words::Relay(relay) => &relay.stream,
+        });
         chunk::command(out, &[Value::string("FCUnpublish"), Value::Number(6.0), Value::Null, stream]);
         let id = Value::Number(f64::from(STREAM_ID));
         chunk::command(out, &[Value::string("deleteStream"), Value::Number(7.0), Value::Null, id]);
     }
+}
+
+impl Relay {
+    /// connect, field by field as SRS 4 sends it to another SRS.
+    fn connect(&self, out: &mut Vec<u8>) {
+        let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
+        let number = |name: &str, value: f64| (name.to_owned(), Value::Number(value));
+        let fields = Value::Object(vec![
+            field("app", &self.app),
+            field("flashVer", "WIN 15,0,0,239"),
+            field("swfUrl", &self.swf_url),
+            field("tcUrl", &self.tc_url),
+            ("fpad".to_owned(), Value::Bool(false)),
+            number("capabilities", 239.0),
+            number("audioCodecs", 3575.0),
+            number("videoCodecs", 252.0),
+            number("videoFunction", 1.0),
+            field("pageUrl", &self.page_url),
+            number("objectEncoding", 0.0),
+        ]);
+        let mut values = vec![Value::string("connect"), Value::Number(CONNECT), fields];
+        values.extend(self.identity.as_ref().map(|identity| {
+            Value::Object(vec![
+                field("srs_sig", "SRS"),
+                field("srs_server", &identity.signature),
+                field("srs_license", "MIT"),
+                field("srs_url", "https://github.com/ossrs/srs"),
+                field("srs_version", &identity.version),
+                number("srs_pid", f64::from(identity.pid)),
+                field("srs_id", &identity.id),
+                field("srs_server_ip", &identity.server_ip),
+            ])
+        }));
+        command(out, 128, 3, 0, &values);
+        chunk::control(out, message_type::WINDOW_ACK_SIZE, &WINDOW.to_be_bytes());
+    }
+}
+
+/// Appends a command in chunks of the size that the server reads at that point.
+fn command(out: &mut Vec<u8>, size: usize, chunk_stream: u8, stream_id: u32, values: &[Value]) {
+    let body = amf0::encode_all(values);
+    chunk::write(out, size, chunk_stream, message_type::COMMAND_AMF0, stream_id, 0, &body);
+}
+
+/// Where SRS's "RTMP 302" sends a client: the whole URL of the stream, else the tcUrl of its app.
+fn redirect(info: &Value) -> Option<String> {
+    let ex = info.get("ex")?;
+    let url = ex.get("redirect2").or_else(|| ex.get("redirect"))?;
+    Some(url.as_str()?.to_owned())
 }
 
 fn describe(values: &[Value]) -> String {
@@ -263,6 +388,8 @@ mod tests {
                         }
                     }
                     Event::Media(kind, time, _) => saw_client.push(format!("{kind:?} {time}")),
+                    Event::Connected(_) => {}
+                    Event::Redirect(url) => saw_client.push(url),
                 }
             }
         }

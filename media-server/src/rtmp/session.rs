@@ -78,8 +78,8 @@ enum Stage {
     Chunks,
 }
 
-/// What the server says of itself in connect's answer.
-#[derive(Debug, Clone)]
+/// What the server says of itself in connect's answer, and in connect to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// `SRS/4.0.271(Leo)`.
     pub signature: String,

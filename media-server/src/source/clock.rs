@@ -12,11 +12,26 @@ const FRAME: i64 = 10;
 pub struct Clock {
     last: Option<u32>,
     corrected: i64,
+    /// The next timestamp has nothing to do with the last one.
+    discontinued: bool,
+    /// What is added where timestamps are passed on as they are.
+    offset: i64,
 }
 
 impl Clock {
+    /// The next timestamp is another connection's: it counts as the frame after the last one.
+    pub fn discontinue(&mut self) {
+        self.discontinued = self.last.is_some();
+    }
+
     /// The ring's timestamp, in milliseconds, for a publisher's.
     pub fn correct(&mut self, jitter: TimeJitter, timestamp: u32) -> i64 {
+        if std::mem::take(&mut self.discontinued) {
+            self.last = Some(timestamp);
+            self.corrected += FRAME;
+            self.offset = self.corrected - i64::from(timestamp);
+            return self.corrected;
+        }
         // RTMP has 31 or 32 bits: the difference in 32 bits is right for both, but for a wrap at 2^31.
         let mut delta = self.last.map_or(0, |last| i64::from(timestamp.wrapping_sub(last) as i32));
         if delta < i64::from(i32::MIN) + 0x1000_0000 {
@@ -24,7 +39,7 @@ impl Clock {
         }
         self.last = Some(timestamp);
         match jitter {
-            TimeJitter::Off => self.corrected = i64::from(timestamp),
+            TimeJitter::Off => self.corrected = i64::from(timestamp) + self.offset,
             TimeJitter::Full if delta.abs() > MAX_JITTER => self.corrected += FRAME,
             TimeJitter::Full | TimeJitter::Zero => self.corrected += delta,
         }

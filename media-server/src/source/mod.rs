@@ -7,6 +7,7 @@
 
 mod batch;
 mod clock;
+mod feed;
 mod registry;
 mod remux;
 
@@ -103,6 +104,9 @@ struct State {
     session_start: u64,
     /// Coded frames came since the publisher started.
     started: bool,
+    feed: feed::Feed,
+    /// The present pull has had a connection before.
+    resumed: bool,
     audio_without_video: u32,
     /// The oldest batch that each core's players still need.
     needed: Vec<u64>,
@@ -162,6 +166,8 @@ impl Source {
             gop_start: None,
             session_start: 0,
             started: false,
+            feed: feed::Feed::None,
+            resumed: false,
             audio_without_video: 0,
             needed: vec![u64::MAX; cores],
         };
@@ -227,26 +233,6 @@ impl Source {
         self.lock().policy = policy;
     }
 
-    /// Begins publishing; false when somebody does already.
-    pub fn publish(&self) -> bool {
-        let mut state = self.lock();
-        if self.live.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        state.headers = Arc::default();
-        state.gop_start = None;
-        state.started = false;
-        state.audio_without_video = 0;
-        state.session_start = state.head();
-        drop(state);
-        for remuxer in &self.remuxers {
-            if let Some(remuxer) = &mut *remuxer.lock().unwrap_or_else(PoisonError::into_inner) {
-                remuxer.forget_headers();
-            }
-        }
-        true
-    }
-
     /// Makes another layout of a batch of the view, unless it was made; then [`Batch::layout`] gives it.
     pub fn lay_out(&self, remux: Remux, view: &View, sequence: u64) {
         if view.get(sequence).is_none_or(|batch| batch.layout(remux).is_some()) {
@@ -254,17 +240,6 @@ impl Source {
         }
         let mut remuxer = self.remuxers[remux as usize].lock().unwrap_or_else(PoisonError::into_inner);
         remuxer.get_or_insert_with(|| Box::new(Remuxer::new(remux))).lay_out(view, sequence);
-    }
-
-    /// Ends publishing; players of RTMP wait for the next publisher.
-    pub fn unpublish(&self) {
-        let mut state = self.lock();
-        self.seal(&mut state);
-        state.gop_start = None;
-        state.headers = Arc::default();
-        state.started = false;
-        state.trim();
-        self.live.store(false, Ordering::Release);
     }
 
     /// Appends a message; `timestamp` is the publisher's, in milliseconds. Metadata must be as it is relayed.
@@ -280,6 +255,9 @@ impl Source {
                 TagKind::Video => &mut headers.video,
                 TagKind::Audio => &mut headers.audio,
             };
+            if state.resumed && slot.as_deref() == Some(payload) {
+                return;
+            }
             let changed = slot.as_deref().is_some_and(|old| old != payload);
             *slot = Some(payload.into());
             if changed && kind == TagKind::Video {
