@@ -25,7 +25,7 @@ impl Core {
         if policy.nodelay || policy.realtime {
             let _ = conn.stream.set_nodelay(true);
         }
-        let key = source.stat.id.clone();
+        let key = Arc::as_ptr(&source).addr();
         let entry = if let Some(entry) = self.wheel_of.get(&key) {
             // The wheel holds the source already.
             let entry = *entry;
@@ -43,7 +43,7 @@ impl Core {
         let Some(Some(wheel)) = self.wheels.get_mut(entry) else {
             return Next::Close("its stream is gone".into());
         };
-        let slot = wheel.add(index);
+        let slot = wheel.add(index, player.relay);
         wheel.source.count_player(true);
         wheel.sync_for_join(self.index, self.now);
         let mut player = player;
@@ -69,7 +69,7 @@ impl Core {
             && let Some(mut wheel) = self.wheels[player.entry].take()
         {
             wheel.sync(self.index, self.now);
-            self.wheel_of.remove(&wheel.source.stat.id);
+            self.wheel_of.remove(&Arc::as_ptr(&wheel.source).addr());
             self.server.sources.release(&self.server.stat, wheel.source);
         }
     }

@@ -22,6 +22,10 @@ impl Core {
     }
 
     pub(super) fn close(&mut self, index: usize, mut conn: Box<Conn>, reason: &str) {
+        conn.role = match std::mem::replace(&mut conn.role, Role::HttpPlay) {
+            Role::Outgoing(outgoing) => return self.outgoing_closed(index, &mut conn, &outgoing, reason),
+            other => other,
+        };
         let traffic = conn.stat.as_ref().map(|stat| {
             let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
             (load(&stat.traffic.send), load(&stat.traffic.recv))
@@ -62,6 +66,7 @@ impl Core {
             return;
         }
         self.checked = self.now;
+        self.check_links();
         for index in 0..self.conns.len() {
             let Some(conn) = &self.conns[index] else { continue };
             if conn.deadline.is_some_and(|deadline| deadline <= self.now) {

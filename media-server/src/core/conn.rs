@@ -8,6 +8,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::admit::Pending;
+use super::outgoing::Outgoing;
 use super::player::Player;
 use crate::hooks::Watched;
 use crate::limits::Place;
@@ -15,6 +16,7 @@ use crate::rtmp::session::Session;
 use crate::server::Service;
 use crate::source::Source;
 use crate::stat::ClientStat;
+use crate::upstream::Route;
 
 /// The most bytes of answers that wait for a peer who does not read them.
 pub(super) const MAX_PENDING: usize = 1 << 20;
@@ -50,6 +52,8 @@ pub(super) struct Publisher {
     pub(super) realtime: bool,
     /// `publish.normal_timeout`.
     pub(super) timeout: std::time::Duration,
+    /// What the publisher asked for; none where a link brings the stream.
+    pub(super) route: Option<Arc<Route>>,
 }
 
 /// What a connection is.
@@ -63,6 +67,8 @@ pub(super) enum Role {
     HttpPlay,
     /// WebSocket that plays.
     WebSocket(crate::websocket::Reader),
+    /// RTMP to another server.
+    Outgoing(Box<Outgoing>),
 }
 
 /// A connection.

@@ -10,6 +10,8 @@ mod clients;
 mod close;
 mod conn;
 mod http;
+mod links;
+mod outgoing;
 mod player;
 mod proxy;
 mod ready;
@@ -30,6 +32,7 @@ use mio::{Events, Poll, Token};
 
 use crate::server::{Command, Server, Service};
 use conn::Conn;
+use links::Links;
 use player::Scratch;
 use sweep::Sweep;
 use wheel::Wheel;
@@ -68,7 +71,9 @@ pub struct Core {
     /// Closed in this round: their places are used again in the next, when no event can mean them any more.
     closed: Vec<usize>,
     wheels: Vec<Option<Wheel>>,
-    wheel_of: HashMap<String, usize>,
+    /// The place of a source's wheel, by the source's address.
+    wheel_of: HashMap<usize, usize>,
+    links: Links,
     /// Connections with more to read than their turn allowed.
     unread: VecDeque<usize>,
     sweeps: VecDeque<Sweep>,
@@ -94,6 +99,7 @@ impl Core {
             closed: Vec::new(),
             wheels: Vec::new(),
             wheel_of: HashMap::new(),
+            links: Links::default(),
             unread: VecDeque::new(),
             sweeps: VecDeque::new(),
             buffer: vec![0; READ_BUFFER],
@@ -141,6 +147,7 @@ impl Core {
             for command in server.cores[self.index].take() {
                 self.command(command);
             }
+            self.step_links();
             self.turn();
             self.check_deadlines();
         }
@@ -157,8 +164,8 @@ impl Core {
         let wheels =
             self.wheels.iter().flatten().filter_map(|wheel| wheel.next_due(self.started, self.now)).min();
         let idle = self.conns.len() == self.free.len() + self.closed.len();
-        let check = (!idle).then(|| self.checked + Duration::from_secs(1));
-        let next = wheels.into_iter().chain(check).min()?;
+        let check = (!idle || !self.links.is_empty()).then(|| self.checked + Duration::from_secs(1));
+        let next = wheels.into_iter().chain(check).chain(self.links.next_due()).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -177,6 +184,7 @@ impl Core {
             }
             Command::Unlisten(service, address) => self.unlisten(|place| *place == (service, address)),
             Command::Decided(index, id, refused) => self.decided(index, &id, refused),
+            Command::Resolved(link, addresses) => self.resolved(link, addresses),
             Command::Reloaded => {
                 for wheel in self.wheels.iter_mut().flatten() {
                     for (index, slot) in wheel.renew_policy() {
@@ -187,6 +195,7 @@ impl Core {
                         }
                     }
                 }
+                self.reload_links();
             }
             Command::StopListening => self.unlisten(|_| true),
             Command::Quit => self.quit = true,

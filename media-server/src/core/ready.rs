@@ -46,6 +46,9 @@ impl Core {
                 Next::Keep
             }
             Pumped::Done => {
+                if !live && player.relay {
+                    return Self::say_goodbye(conn);
+                }
                 conn.deadline = None;
                 if !live && player.format.container != Container::Rtmp && player.next.is_some() {
                     player.format.framing.end(&mut conn.out.bytes);
@@ -77,7 +80,8 @@ impl Core {
             match conn.read(&mut buffer) {
                 ReadResult::Blocked => break,
                 ReadResult::Closed => {
-                    next = Next::Close("the client closed".into());
+                    let who = if matches!(conn.role, Role::Outgoing(_)) { "server" } else { "client" };
+                    next = Next::Close(format!("the {who} closed"));
                     break;
                 }
                 ReadResult::Bytes(count) => {
@@ -93,6 +97,7 @@ impl Core {
                     next = match &conn.role {
                         Role::Rtmp(_) => self.read_rtmp(index, &mut conn, &buffer[..count]),
                         Role::HttpHead(_) => self.read_http(index, &mut conn, &buffer[..count]),
+                        Role::Outgoing(_) => self.read_outgoing(index, &mut conn, &buffer[..count]),
                         Role::HttpPlay => Next::Keep,
                         Role::WebSocket(_) => self.read_websocket(&mut conn, &buffer[..count]),
                     };

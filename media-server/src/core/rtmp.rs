@@ -13,6 +13,7 @@ use crate::flv::{self, Role as TagRole, TagKind};
 use crate::recorder::Order;
 use crate::rtmp::session::{Event, Identity, MAX_MEDIA, PublishKind, Session};
 use crate::rtmp::url::Target;
+use crate::upstream::Route;
 
 impl Core {
     pub(super) fn read_rtmp(&mut self, index: usize, conn: &mut Conn, bytes: &[u8]) -> Next {
@@ -49,14 +50,7 @@ impl Core {
             }
         }
         conn.role = Role::Rtmp(session);
-        if let Some(publisher) = &conn.publisher
-            && publisher.realtime
-        {
-            publisher.source.flush();
-            if publisher.source.players() > 0 {
-                self.server.wake_all();
-            }
-        }
+        self.flush_publisher(conn);
         match next {
             Next::Keep if !conn.out.is_empty() => self.answer(conn),
             next => {
@@ -73,6 +67,18 @@ impl Core {
             true => conn.peer.set_ip(ip),
             false => {
                 tracing::warn!(cid = %conn.id, "{} says that it speaks for {ip}, and real_ip does not trust it", conn.peer);
+            }
+        }
+    }
+
+    /// Players of realtime streams get what was read at once.
+    pub(super) fn flush_publisher(&self, conn: &Conn) {
+        if let Some(publisher) = &conn.publisher
+            && publisher.realtime
+        {
+            publisher.source.flush();
+            if publisher.source.players() > 0 {
+                self.server.wake_all();
             }
         }
     }
@@ -104,6 +110,7 @@ impl Core {
                     server_ip,
                     pid: std::process::id(),
                     id: conn.id.clone(),
+                    server_id: self.server.stat.server_id.clone(),
                 };
                 session.accept_connect(&mut conn.out.bytes, &identity);
                 tracing::info!(cid = %conn.id, "RTMP client {} connects, tcUrl={}", conn.peer, connect.tc_url);
@@ -186,13 +193,16 @@ impl Core {
             let _ = self.server.recorder.send(order);
         }
         let realtime = policy.realtime;
-        conn.publisher = Some(Publisher { source, started: false, realtime, timeout: normal });
+        let route = Arc::new(Route::new(target, session.connected(), &source.stat.vhost.name));
+        self.sync_forwards(&source, &route);
+        conn.publisher =
+            Some(Publisher { source, started: false, realtime, timeout: normal, route: Some(route) });
         // Players that were here first look around.
         self.server.wake_all();
         Next::Keep
     }
 
-    fn media(&self, conn: &mut Conn, kind: TagKind, timestamp: u32, payload: &[u8]) {
+    pub(super) fn media(&self, conn: &mut Conn, kind: TagKind, timestamp: u32, payload: &[u8]) {
         let Some(publisher) = &mut conn.publisher else { return };
         publisher.started = true;
         conn.deadline = Some(self.now + publisher.timeout);
@@ -229,6 +239,7 @@ impl Core {
         stat.active.store(false, Ordering::Relaxed);
         *stat.media() = crate::stat::Media::default();
         publisher.source.unpublish();
+        self.end_sending(&publisher.source);
         // The recorder knows whether it has such a stream; a reload may have changed that.
         let order = Order::Stop { id: stat.id.clone(), at: publisher.source.head() };
         let _ = self.server.recorder.send(order);

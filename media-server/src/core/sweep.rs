@@ -79,8 +79,11 @@ impl Core {
         let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return false };
         let enough = wheel.policy.mw_msgs;
         let wait = conn.player.as_mut().is_none_or(|player| {
-            let few =
-                may_wait && wheel.view.live && !player.waited && player.waiting(&wheel.view, enough) < enough;
+            let few = may_wait
+                && wheel.view.live
+                && !player.relay
+                && !player.waited
+                && player.waiting(&wheel.view, enough) < enough;
             player.waited = few;
             few
         });

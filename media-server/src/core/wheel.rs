@@ -8,6 +8,8 @@ use crate::source::{Policy, Source, View};
 
 /// Slots of a wheel; a realtime stream uses the first alone.
 pub(super) const SLOTS: usize = 32;
+/// The slot of players that are other servers: its time comes as often as messages become batches.
+const RELAYS: usize = SLOTS;
 /// A stream that has players on a core.
 #[derive(Debug)]
 pub(super) struct Wheel {
@@ -21,6 +23,8 @@ pub(super) struct Wheel {
     pub(super) slots: Vec<Vec<usize>>,
     /// How many players.
     pub(super) players: usize,
+    /// When the other servers were last sent to.
+    relayed: Instant,
     /// The last slot that was handled, counted from the core's start.
     turned: u128,
     /// The oldest batch that players need, as of the last whole turn.
@@ -41,8 +45,9 @@ impl Wheel {
             source,
             view: View::default(),
             policy,
-            slots: vec![Vec::new(); SLOTS],
+            slots: vec![Vec::new(); SLOTS + 1],
             players: 0,
+            relayed: now,
             turned: 0,
             needed: None,
             turn_needed: None,
@@ -51,11 +56,12 @@ impl Wheel {
         }
     }
 
-    /// Takes a player in; gives its slot and place.
-    pub(super) fn add(&mut self, conn: usize) -> (usize, usize) {
-        let slot = match self.policy.realtime {
-            true => 0,
-            false => (0..SLOTS).min_by_key(|slot| self.slots[*slot].len()).unwrap_or(0),
+    /// Takes a player in, which may be another server; gives its slot and place.
+    pub(super) fn add(&mut self, conn: usize, relay: bool) -> (usize, usize) {
+        let slot = match (self.policy.realtime, relay) {
+            (true, _) => 0,
+            (false, true) => RELAYS,
+            (false, false) => (0..SLOTS).min_by_key(|slot| self.slots[*slot].len()).unwrap_or(0),
         };
         self.slots[slot].push(conn);
         self.players += 1;
@@ -126,14 +132,18 @@ impl Wheel {
         }
         let position = now.duration_since(since).as_nanos() / self.slot_length().as_nanos().max(1);
         let passed = (position - self.turned.min(position)).min(SLOTS as u128);
-        let slots: Vec<usize> =
+        let mut slots: Vec<usize> =
             (0..passed).rev().map(|back| ((position - back) % SLOTS as u128) as usize).collect();
         self.turned = position;
         if slots.contains(&0) {
             self.end_turn();
         }
+        if now >= self.relayed + self.policy.seal_after() {
+            self.relayed = now;
+            slots.push(RELAYS);
+        }
         // A stream that ended is told to all at once.
-        let slots: Vec<usize> = if live { slots } else { (0..SLOTS).collect() };
+        let slots: Vec<usize> = if live { slots } else { (0..=RELAYS).collect() };
         let slots: Vec<usize> = slots.into_iter().filter(|slot| !self.slots[*slot].is_empty()).collect();
         if !slots.is_empty() {
             self.sync(core, now);
@@ -180,10 +190,13 @@ impl Wheel {
         if before == self.policy.realtime {
             return Vec::new();
         }
-        let players: Vec<usize> = self.slots.iter_mut().flat_map(std::mem::take).collect();
+        let slots = self.slots.iter_mut().map(std::mem::take).enumerate();
+        let players: Vec<(usize, bool)> = slots
+            .flat_map(|(slot, conns)| conns.into_iter().map(move |conn| (conn, slot == RELAYS)))
+            .collect();
         self.players = 0;
         self.rotor.left = players.len();
-        players.into_iter().map(|conn| (conn, self.add(conn))).collect()
+        players.into_iter().map(|(conn, relay)| (conn, self.add(conn, relay))).collect()
     }
 
     /// When [`Wheel::due`] should be asked next, if no one wakes the core before.

@@ -24,6 +24,7 @@ impl Session {
             field("srs_server_ip", &identity.server_ip),
             ("srs_pid".to_owned(), Value::Number(f64::from(identity.pid))),
             field("srs_id", &identity.id),
+            field("srs_server_id", &identity.server_id),
         ]);
         let properties = Value::Object(vec![
             field("fmsVer", "FMS/3,5,3,888"),

@@ -245,7 +245,13 @@ impl Client {
             Words::Encoder(target) => {
                 let stream = Value::string(format!("{}{}", target.stream, target.param));
                 let last = if publish { Value::string("live") } else { Value::Number(-2000.0) };
-                command(out, OUT_CHUNK_SIZE, 8, STREAM_ID, &[name, Value::Number(5.0), Value::Null, stream, last]);
+                command(
+                    out,
+                    OUT_CHUNK_SIZE,
+                    8,
+                    STREAM_ID,
+                    &[name, Value::Number(5.0), Value::Null, stream, last],
+                );
             }
             Words::Relay(relay) => {
                 let mut values = vec![name, Value::Number(0.0), Value::Null];
@@ -357,6 +363,7 @@ mod tests {
             server_ip: "127.0.0.1".into(),
             pid: 1,
             id: "abc".into(),
+            server_id: "vid-x".into(),
         };
         let (mut saw_client, mut saw_server) = (Vec::new(), Vec::new());
         while !to_server.is_empty() || !to_client.is_empty() {

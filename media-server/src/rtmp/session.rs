@@ -91,6 +91,8 @@ pub struct Identity {
     pub pid: u32,
     /// The connection's id.
     pub id: String,
+    /// The server, so that it knows itself when it is its own client.
+    pub server_id: String,
 }
 
 /// A connection.

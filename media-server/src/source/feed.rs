@@ -1,7 +1,7 @@
 //! Who feeds a source: a publisher of this server, or a link that pulls the stream from another one.
 
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::Source;
 
@@ -138,6 +138,7 @@ mod tests {
             jitter,
             mw_latency: Duration::from_millis(350),
             mw_msgs: 8,
+            fast_cache: Duration::ZERO,
             realtime: false,
             nodelay: false,
         };
@@ -146,7 +147,8 @@ mod tests {
 
     fn timestamps(source: &Source) -> Vec<i64> {
         let mut view = View::default();
-        source.sync_for_join(0, Some(0), &mut view, Instant::now());
+        source.flush();
+        source.sync(0, Some(0), &mut view, Instant::now());
         view.batches.iter().flat_map(|batch| batch.frames.iter().map(|frame| frame.timestamp)).collect()
     }
 
@@ -203,7 +205,8 @@ mod tests {
         source.resume();
         source.push(TagKind::Video, 0, &[0x1c, 0, 0, 0, 0, 9], now);
         let mut view = View::default();
-        source.sync_for_join(0, Some(0), &mut view, now);
+        source.flush();
+        source.sync(0, Some(0), &mut view, now);
         assert_eq!(view.headers.video.as_deref(), Some(&[0x1c, 0, 0, 0, 0, 9][..]));
         assert_eq!(timestamps(&source).len(), 3);
     }

@@ -83,7 +83,7 @@ impl Policy {
     }
 
     /// How long messages wait to become one batch.
-    fn seal_after(&self) -> Duration {
+    pub fn seal_after(&self) -> Duration {
         if self.realtime { Duration::ZERO } else { self.mw_latency / 8 }
     }
 }

@@ -127,8 +127,7 @@ impl Path {
 
     /// The server that is connected says where the stream is.
     pub fn redirected(&mut self, url: &str) -> Result<(), Misled> {
-        let to =
-            Endpoint::of_url(url).ok_or_else(|| Misled::Url(url.chars().take(80).collect()))?;
+        let to = Endpoint::of_url(url).ok_or_else(|| Misled::Url(url.chars().take(80).collect()))?;
         if self.seen.contains(&to) {
             return Err(Misled::Loop(to));
         }

@@ -53,6 +53,8 @@ pub(super) struct Player {
     pub(super) jumps: u64,
     /// Timestamps are passed on as they are.
     raw_time: bool,
+    /// It is another server, which gets messages without waiting for its slot.
+    pub(super) relay: bool,
     /// The head of an HTTP answer, sent with the first media.
     head: Option<Box<[u8]>>,
 }
@@ -91,8 +93,14 @@ impl Player {
             waited: false,
             jumps: 0,
             raw_time,
+            relay: false,
             head,
         }
+    }
+
+    /// Another server: the ring's timestamps, so that they go on over connections.
+    pub(super) fn relay() -> Self {
+        Player { relay: true, ..Player::new(0, Format::RTMP, true, None) }
     }
 
     /// No batch is written in part.

@@ -1,0 +1,338 @@
+//! Links to other servers: what each is for, and how it goes on when its connection ends.
+//!
+//! A link outlives its connections. It asks its [`Path`] which address is next, a connection tries it
+//! (see [`super::outgoing`]), and when that ends the link asks again.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Core;
+use super::conn::Conn;
+use crate::source::Source;
+use crate::upstream::path::Step;
+use crate::upstream::worker::{self, Lookup};
+use crate::upstream::{Endpoint, Path, Route};
+
+/// A pull ends so long after its last player has left.
+const LINGER: Duration = Duration::from_secs(2);
+/// A publisher is kept so long while no origin takes its stream.
+const LOST: Duration = Duration::from_secs(30);
+/// What is left of an ended stream must be sent by then.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The same failure is not logged more often than this.
+const REMINDER: Duration = Duration::from_secs(30);
+
+/// What a link is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// `forward`: a copy of a published stream goes to that server.
+    Forward(Endpoint),
+    /// An edge's publisher, at that place and of that id, whose stream goes to an origin.
+    #[expect(dead_code, reason = "edges follow")]
+    Push(usize, String),
+    /// What players ask for comes from its server.
+    Pull,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    /// Until then.
+    Waiting(Instant),
+    /// A name is looked up.
+    Resolving(Instant),
+    /// That connection tries or works.
+    Connected(usize),
+}
+
+/// A link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) purpose: Purpose,
+    pub(super) route: Arc<Route>,
+    /// Where media come from or go to.
+    pub(super) source: Arc<Source>,
+    pub(super) path: Path,
+    /// The vhost's name there.
+    pub(super) vhost: String,
+    /// connect says who this server is.
+    pub(super) debug_srs_upnode: bool,
+    stage: Stage,
+    /// A connection has worked, now or before.
+    pub(super) worked: bool,
+    /// Since when no connection works.
+    lost: Instant,
+    /// Since when nobody plays.
+    idle: Option<Instant>,
+    /// It goes when its connection has sent what is left.
+    ending: bool,
+    logged: Option<(String, Instant)>,
+}
+
+/// The links of a core.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    map: HashMap<u64, Box<Link>>,
+    last: u64,
+    timers: BinaryHeap<Reverse<(Instant, u64)>>,
+}
+
+impl Links {
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Link> {
+        self.map.get_mut(&id).map(|link| &mut **link)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// When the next one has something to do.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((due, _))| *due)
+    }
+
+    fn wait(&mut self, id: u64, stage: Stage) {
+        if let Stage::Waiting(due) | Stage::Resolving(due) = stage {
+            self.timers.push(Reverse((due, id)));
+        }
+        if let Some(link) = self.map.get_mut(&id) {
+            link.stage = stage;
+        }
+    }
+
+    fn of(&self, which: impl Fn(&Link) -> bool) -> Vec<u64> {
+        self.map.iter().filter(|(_, link)| which(link)).map(|(id, _)| *id).collect()
+    }
+}
+
+impl Link {
+    /// Logs why a connection did not last, once in a while where it stays the same.
+    fn say(&mut self, now: Instant, reason: &str) {
+        let told = self.logged.as_ref().is_some_and(|(last, at)| last == reason && now < *at + REMINDER);
+        if !told {
+            let what = match &self.purpose {
+                Purpose::Forward(_) => "forward of",
+                Purpose::Push(..) => "publish through this edge of",
+                Purpose::Pull => "pull of",
+            };
+            tracing::warn!("{what} {}: {reason}", self.source.stat.url());
+            self.logged = Some((reason.to_owned(), now));
+        }
+    }
+}
+
+impl Core {
+    /// Opens a link; its first step is made soon.
+    fn add_link(
+        &mut self,
+        purpose: Purpose,
+        route: &Arc<Route>,
+        source: &Arc<Source>,
+        path: Path,
+        vhost: String,
+        debug_srs_upnode: bool,
+    ) {
+        self.links.last += 1;
+        let id = self.links.last;
+        let link = Link {
+            purpose,
+            route: Arc::clone(route),
+            source: Arc::clone(source),
+            path,
+            vhost,
+            debug_srs_upnode,
+            stage: Stage::Waiting(self.now),
+            worked: false,
+            lost: self.now,
+            idle: None,
+            ending: false,
+            logged: None,
+        };
+        self.links.map.insert(id, Box::new(link));
+        self.links.wait(id, Stage::Waiting(self.now));
+    }
+
+    /// Makes the forwards of a published stream those of the configuration.
+    pub(super) fn sync_forwards(&mut self, source: &Arc<Source>, route: &Arc<Route>) {
+        let settings = self.server.settings();
+        let Some(vhost) = settings.vhosts.iter().find(|vhost| vhost.name == route.vhost) else { return };
+        let present: Vec<(u64, Endpoint)> = self
+            .links
+            .map
+            .iter()
+            .filter(|(_, link)| Arc::ptr_eq(&link.source, source) && !link.ending)
+            .filter_map(|(id, link)| match &link.purpose {
+                Purpose::Forward(to) => Some((*id, to.clone())),
+                _ => None,
+            })
+            .collect();
+        for (id, to) in &present {
+            if !vhost.forward.contains(to) {
+                tracing::info!("forward of {} to {to} ends", source.stat.url());
+                self.end_link(*id);
+            }
+        }
+        for to in &vhost.forward {
+            if present.iter().all(|(_, other)| other != to) {
+                let path = Path::new(vec![to.clone()]);
+                let vhost = "[vhost]".to_owned();
+                self.add_link(Purpose::Forward(to.clone()), route, source, path, vhost, true);
+            }
+        }
+    }
+
+    /// A stream is not published any more: links that send it end when all is sent.
+    pub(super) fn end_sending(&mut self, source: &Arc<Source>) {
+        for id in self.links.of(|link| Arc::ptr_eq(&link.source, source) && link.purpose != Purpose::Pull) {
+            self.end_link(id);
+        }
+    }
+
+    /// Ends a link, after what is left was sent.
+    fn end_link(&mut self, id: u64) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.ending = true;
+        let Stage::Connected(index) = link.stage else { return self.drop_link(id) };
+        // While one of its messages is handled the connection is not in its place, and the link is seen then.
+        let Some(conn) = self.conns.get_mut(index).and_then(Option::as_mut) else { return };
+        conn.deadline = Some(self.now + LAST_WORDS);
+        if conn.player.is_none() || link.source.is_live() {
+            self.end(index, "not wanted any more");
+        }
+    }
+
+    fn drop_link(&mut self, id: u64) {
+        let Some(link) = self.links.map.remove(&id) else { return };
+        let server = Arc::clone(&self.server);
+        server.sources.release(&server.stat, link.source);
+    }
+
+    /// The link's connection has ended.
+    pub(super) fn link_lost(&mut self, id: u64, worked: bool, reason: &str) {
+        if self.quit {
+            return self.drop_link(id);
+        }
+        let now = self.now;
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.ending {
+            return self.drop_link(id);
+        }
+        link.say(now, reason);
+        if worked {
+            link.path.went_well();
+            link.lost = now;
+        }
+        if link.purpose == Purpose::Pull && !link.source.is_pulled() {
+            return self.drop_link(id);
+        }
+        self.step_link(id);
+    }
+
+    /// Does what the link's path says.
+    fn step_link(&mut self, id: u64) {
+        // Each turn uses up an address: what can't even be tried ends in a wait.
+        while let Some(link) = self.links.get_mut(id) {
+            match link.path.next_step() {
+                Step::Connect(address, server) => match self.open(id, address, &server) {
+                    Ok(index) => return self.links.wait(id, Stage::Connected(index)),
+                    Err(error) => {
+                        let now = self.now;
+                        if let Some(link) = self.links.get_mut(id) {
+                            link.say(now, &format!("{address}: {error}"));
+                        }
+                    }
+                },
+                Step::Resolve(server, fresh) => {
+                    let lookup = Lookup { core: self.index, link: id, server, fresh };
+                    if self.server.lookups.try_send(lookup).is_ok() {
+                        let until = self.now + worker::PATIENCE * 2;
+                        return self.links.wait(id, Stage::Resolving(until));
+                    }
+                }
+                Step::Wait(time) => {
+                    let lost = self.now.duration_since(link.lost) >= LOST;
+                    if let Purpose::Push(index, publisher) = &link.purpose
+                        && (lost || !link.worked)
+                    {
+                        let (index, publisher) = (*index, publisher.clone());
+                        self.links.wait(id, Stage::Waiting(self.now + time));
+                        return self.end_publisher(index, &publisher);
+                    }
+                    return self.links.wait(id, Stage::Waiting(self.now + time));
+                }
+            }
+        }
+    }
+
+    fn end_publisher(&mut self, index: usize, id: &str) {
+        if self.conns.get(index).and_then(Option::as_ref).is_some_and(|conn| conn.id == id) {
+            self.end(index, "no origin takes its stream");
+        }
+    }
+
+    /// A name was looked up.
+    pub(super) fn resolved(&mut self, id: u64, addresses: Vec<SocketAddr>) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(id) else { return };
+        if !matches!(link.stage, Stage::Resolving(_)) {
+            return;
+        }
+        if addresses.is_empty() {
+            link.say(now, "its server's name has no address");
+        }
+        link.path.resolved(addresses);
+        self.step_link(id);
+    }
+
+    /// Steps of links whose time has come.
+    pub(super) fn step_links(&mut self) {
+        while let Some(Reverse((due, id))) = self.links.timers.peek().copied()
+            && due <= self.now
+        {
+            self.links.timers.pop();
+            let Some(link) = self.links.get_mut(id) else { continue };
+            match link.stage {
+                Stage::Waiting(until) if until <= due => self.step_link(id),
+                Stage::Resolving(until) if until <= due => self.resolved(id, Vec::new()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends pulls that nobody plays.
+    pub(super) fn check_links(&mut self) {
+        let now = self.now;
+        let mut idle = Vec::new();
+        for (id, link) in &mut self.links.map {
+            if link.purpose != Purpose::Pull {
+                continue;
+            }
+            if link.source.players() > 0 {
+                link.idle = None;
+            } else if now >= *link.idle.get_or_insert(now) + LINGER && link.source.end_pull(false) {
+                idle.push(*id);
+            }
+        }
+        for id in idle {
+            self.end_link(id);
+        }
+    }
+
+    /// The configuration has changed.
+    pub(super) fn reload_links(&mut self) {
+        let publishers: Vec<(Arc<Source>, Arc<Route>)> = self
+            .conns
+            .iter()
+            .flatten()
+            .filter_map(|conn: &Box<Conn>| conn.publisher.as_ref())
+            .filter_map(|publisher| {
+                Some((Arc::clone(&publisher.source), Arc::clone(publisher.route.as_ref()?)))
+            })
+            .collect();
+        for (source, route) in publishers {
+            self.sync_forwards(&source, &route);
+        }
+    }
+}

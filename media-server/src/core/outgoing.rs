@@ -1,0 +1,208 @@
+//! Connections that a link has opened: the client's side of RTMP on a core.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Interest, Token};
+
+use super::conn::{Conn, Out, Publisher, Role};
+use super::links::Purpose;
+use super::player::Player;
+use super::{Core, Next};
+use crate::ids;
+use crate::rtmp::client::{Client, Event, Intent};
+use crate::rtmp::session::Identity;
+use crate::server::Service;
+use crate::upstream::Endpoint;
+
+/// A server must have accepted the connection by then.
+const CONNECT: Duration = Duration::from_secs(3);
+/// And what was asked of it.
+const START: Duration = Duration::from_secs(5);
+/// Media must come at least so often.
+const STALL: Duration = Duration::from_secs(5);
+/// The first media too, or another server that may have the stream is tried.
+const FIRST: Duration = Duration::from_secs(2);
+/// A connection that lived so long was good, whatever ended it.
+const GOOD: Duration = Duration::from_secs(3);
+
+/// What a connection is that a link has opened.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    client: Client,
+    link: u64,
+    /// The server has answered.
+    answered: bool,
+    /// Since when media go over it.
+    started: Option<Instant>,
+}
+
+impl Core {
+    /// Opens a link's connection; gives its place.
+    pub(super) fn open(&mut self, link_id: u64, address: SocketAddr, server: &Endpoint) -> io::Result<usize> {
+        let Some(link) = self.links.get_mut(link_id) else { return Err(io::ErrorKind::NotFound.into()) };
+        let stream = TcpStream::connect(address)?;
+        let _ = stream.set_nodelay(true);
+        // A server that is gone without a word is noticed by what is sent to it, too.
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALL));
+        let id = ids::connection();
+        let local = stream.local_addr().map(|address| address.ip().to_string()).unwrap_or_default();
+        let identity = link.debug_srs_upnode.then(|| Identity {
+            signature: self.server.signature.clone(),
+            version: self.server.version.text.clone(),
+            server_ip: local,
+            pid: std::process::id(),
+            id: id.clone(),
+            server_id: self.server.stat.server_id.clone(),
+        });
+        let relay = link.route.relay(server, &link.vhost, identity);
+        let intent = if link.purpose == Purpose::Pull { Intent::Play } else { Intent::Publish };
+        let mut out = Out::default();
+        let client = Client::relay(relay, intent, ids::random(), &mut out.bytes);
+        let outgoing = Outgoing { client, link: link_id, answered: false, started: None };
+        let mut conn = Box::new(Conn {
+            stream,
+            peer: address,
+            awaits_proxy: false,
+            heard: false,
+            place: None,
+            service: Service::Rtmp,
+            id,
+            role: Role::Outgoing(Box::new(outgoing)),
+            out,
+            // The first writable event says that the connection stands.
+            blocked: true,
+            deadline: Some(self.now + CONNECT),
+            publisher: None,
+            player: None,
+            stat: None,
+            closing: false,
+            pending: None,
+            watched: None,
+        });
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() - 1
+        });
+        self.server.connections.fetch_add(1, Ordering::Relaxed);
+        self.server.cores[self.index].connections.fetch_add(1, Ordering::Relaxed);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut conn.stream, Token(index), interest) {
+            self.forget(index);
+            return Err(error);
+        }
+        self.conns[index] = Some(conn);
+        Ok(index)
+    }
+
+    pub(super) fn read_outgoing(&mut self, index: usize, conn: &mut Conn, bytes: &[u8]) -> Next {
+        let Role::Outgoing(mut outgoing) = std::mem::replace(&mut conn.role, Role::HttpPlay) else {
+            return Next::Keep;
+        };
+        if !std::mem::replace(&mut outgoing.answered, true) {
+            conn.deadline = Some(self.now + START);
+        }
+        let mut next = Next::Keep;
+        if let Some(publisher) = &conn.publisher {
+            let stat = &publisher.source.stat;
+            for traffic in [&stat.traffic, &stat.vhost.traffic, &self.server.stat.traffic] {
+                traffic.add_recv(bytes.len());
+            }
+            if !publisher.source.is_pulled() {
+                next = Next::Close("the stream is published here now".into());
+            }
+        }
+        let mut input = bytes;
+        while matches!(next, Next::Keep) {
+            next = match outgoing.client.read(&mut input, &mut conn.out.bytes) {
+                Ok(None) => break,
+                Ok(Some(Event::Media(kind, timestamp, payload))) => {
+                    self.media(conn, kind, timestamp, &payload);
+                    Next::Keep
+                }
+                Ok(Some(Event::Connected(server)))
+                    if server.as_deref() == Some(&*self.server.stat.server_id) =>
+                {
+                    Next::Close(format!("{} is this server itself", conn.peer))
+                }
+                Ok(Some(Event::Connected(_))) => Next::Keep,
+                Ok(Some(Event::Started)) => self.outgoing_started(index, conn, &mut outgoing),
+                Ok(Some(Event::Redirect(url))) => self.outgoing_redirected(conn, &outgoing, &url),
+                Err(error) => Next::Close(format!("{}: {error}", conn.peer)),
+            };
+        }
+        conn.role = Role::Outgoing(outgoing);
+        if let Some(publisher) = &conn.publisher
+            && publisher.started
+            && !publisher.source.stat.active.swap(true, Ordering::Relaxed)
+        {
+            publisher.source.stat.media().publisher.clone_from(&conn.id);
+            tracing::info!(cid = %conn.id, "{} comes from {}", publisher.source.stat.url(), conn.peer);
+        }
+        self.flush_publisher(conn);
+        match next {
+            Next::Keep if !conn.out.is_empty() => self.answer(conn),
+            next => next,
+        }
+    }
+
+    fn outgoing_started(&mut self, index: usize, conn: &mut Conn, outgoing: &mut Outgoing) -> Next {
+        let now = self.now;
+        if outgoing.started.replace(now).is_some() {
+            return Next::Keep;
+        }
+        let Some(link) = self.links.get_mut(outgoing.link) else { return Next::Close(String::new()) };
+        let source = Arc::clone(&link.source);
+        if link.purpose == Purpose::Pull {
+            source.resume();
+            let realtime = source.policy().realtime;
+            conn.deadline = Some(now + if link.path.has_more() { FIRST } else { STALL });
+            conn.publisher =
+                Some(Publisher { source, started: false, realtime, timeout: STALL, route: None });
+            return Next::Keep;
+        }
+        link.worked = true;
+        tracing::info!(cid = %conn.id, "{} goes to {}", source.stat.url(), conn.peer);
+        self.start_playing(index, conn, Player::relay(), source)
+    }
+
+    fn outgoing_redirected(&mut self, conn: &Conn, outgoing: &Outgoing, url: &str) -> Next {
+        let Some(link) = self.links.get_mut(outgoing.link) else { return Next::Close(String::new()) };
+        match link.path.redirected(url) {
+            Ok(()) => Next::Close(format!("{} redirects to {url}", conn.peer)),
+            Err(misled) => Next::Close(format!("{}: {misled}", conn.peer)),
+        }
+    }
+
+    /// The polite end of a stream that was sent: everything has gone out before.
+    pub(super) fn say_goodbye(conn: &mut Conn) -> Next {
+        if let Role::Outgoing(outgoing) = &conn.role {
+            outgoing.client.unpublish(&mut conn.out.bytes);
+            let _ = conn.flush();
+        }
+        Next::Close("the stream ended".into())
+    }
+
+    pub(super) fn outgoing_closed(
+        &mut self,
+        index: usize,
+        conn: &mut Conn,
+        outgoing: &Outgoing,
+        reason: &str,
+    ) {
+        self.stop_playing(conn);
+        let mut good = outgoing.started.is_some_and(|since| self.now >= since + GOOD);
+        if let Some(publisher) = conn.publisher.take() {
+            good &= publisher.started;
+            publisher.source.stat.active.store(false, Ordering::Relaxed);
+        }
+        tracing::debug!(cid = %conn.id, "{} closed: {reason}", conn.peer);
+        let _ = self.poll.registry().deregister(&mut conn.stream);
+        self.forget(index);
+        self.link_lost(outgoing.link, good, reason);
+    }
+}
