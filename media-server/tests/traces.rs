@@ -24,8 +24,11 @@ fn trace(name: &str) -> Vec<(bool, Vec<u8>)> {
     lines.map(|(from, bytes)| (from == "client", unhex(bytes))).collect()
 }
 
-/// The messages of one side: chunk stream's kind, message stream and body.
-fn messages(bytes: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
+/// A message's kind, message stream and body.
+type Message = (u8, u32, Vec<u8>);
+
+/// The messages of one side.
+fn messages(bytes: &[u8]) -> Vec<Message> {
     let mut reader = Reader::new(1 << 20);
     let mut input = bytes;
     let mut found = Vec::new();
@@ -55,7 +58,7 @@ fn relay(trace: &[(bool, Vec<u8>)]) -> Relay {
         signature: text(args, "srs_server"),
         version: text(args, "srs_version"),
         server_ip: text(args, "srs_server_ip"),
-        pid: args.get("srs_pid").unwrap().as_number().unwrap() as u32,
+        pid: format!("{}", args.get("srs_pid").unwrap().as_number().unwrap()).parse().unwrap(),
         id: text(args, "srs_id"),
         server_id: "vid-x".into(),
     });
@@ -117,7 +120,7 @@ fn our_client_says_what_srs_says() {
 }
 
 /// Replays the client's side; gives our server's messages and the events.
-fn serve(trace: &[(bool, Vec<u8>)]) -> (Vec<(u8, u32, Vec<u8>)>, Vec<String>) {
+fn serve(trace: &[(bool, Vec<u8>)]) -> (Vec<Message>, Vec<String>) {
     let mut out = Vec::new();
     let mut session = Session::new(1, 1);
     let identity = Identity {
@@ -166,7 +169,7 @@ fn our_server_answers_srs_as_srs_does() {
         assert!(events.iter().any(|seen| seen == event), "{name}: {events:?}");
         let theirs = messages(&side(&trace, false));
         let media = [message_type::AUDIO, message_type::VIDEO];
-        let control = |(kind, ..): &&(u8, u32, Vec<u8>)| !media.contains(kind);
+        let control = |(kind, ..): &&Message| !media.contains(kind);
         for (ours, theirs) in ours.iter().zip(theirs.iter().filter(control)) {
             assert_eq!((ours.0, ours.1), (theirs.0, theirs.1), "{name}");
             let values = amf0::decode_prefix(&theirs.2);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Core;
-use super::conn::Conn;
 use crate::source::Source;
 use crate::upstream::path::Step;
 use crate::upstream::worker::{self, Lookup};
@@ -326,7 +325,7 @@ impl Core {
             .conns
             .iter()
             .flatten()
-            .filter_map(|conn: &Box<Conn>| conn.publisher.as_ref())
+            .filter_map(|conn| conn.publisher.as_ref())
             .filter_map(|publisher| {
                 Some((Arc::clone(&publisher.source), Arc::clone(publisher.route.as_ref()?)))
             })

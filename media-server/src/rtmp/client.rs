@@ -196,7 +196,7 @@ impl Client {
                 let server = data.and_then(|data| data.get("srs_server_id")).and_then(Value::as_str);
                 return Ok(Some(Event::Connected(server.map(str::to_owned))));
             }
-            "_result" if id == self.create_id() => self.open(out),
+            "_result" if self.created(id) => self.open(out),
             "_error" => return Err(Error::Refused(describe(&values))),
             "onStatus" => {
                 let info = values.get(3);
@@ -220,6 +220,14 @@ impl Client {
         match self.words {
             Words::Encoder(_) => CREATE,
             Words::Relay(_) => RELAY_CREATE,
+        }
+    }
+
+    /// The answer of that number is createStream's.
+    fn created(&self, id: f64) -> bool {
+        match self.words {
+            Words::Encoder(_) => id == CREATE,
+            Words::Relay(_) => id == RELAY_CREATE,
         }
     }
 

@@ -27,6 +27,7 @@ const MAX_WRITE: usize = 256 << 10;
 const ALL: u8 = 7;
 
 /// A cursor.
+#[expect(clippy::struct_excessive_bools, reason = "they do not depend on one another")]
 #[derive(Debug)]
 pub(super) struct Player {
     /// Which of the core's streams.
