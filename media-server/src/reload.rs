@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::inotify;
 
-use crate::conf::{self, Settings};
+use crate::conf::{self, Settings, support};
 use crate::recorder::Order;
 use crate::server::{Command, Server, Service};
 use crate::source::Policy;
@@ -89,6 +89,10 @@ fn apply(server: &Server, new: Settings) -> Result<(), Error> {
         new.http_server.is_some(),
         old.http_server != new.http_server,
     );
+    let known = support::warnings(&old.root);
+    for warning in support::warnings(&new.root).into_iter().filter(|warning| !known.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
     server.set_settings(new);
     let new = server.settings();
     for vhost in &old.vhosts {

@@ -172,6 +172,9 @@ fn run_server(cli: &Cli) -> Result<ExitCode, Failure> {
     let path = conf::locate(cli.conf.as_deref().unwrap_or_else(|| "conf/srs.conf".as_ref()));
     let settings = conf::load(&path)?;
     if cli.test {
+        for warning in conf::support::warnings(&settings.root) {
+            say(&format!("{}: {warning}", path.display()));
+        }
         say(&format!("{}: the configuration is good", path.display()));
         return Ok(ExitCode::SUCCESS);
     }

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::{Failure, container, say};
-use crate::conf::Settings;
+use crate::conf::{Settings, support};
 use crate::core::{self, Core};
 use crate::hooks;
 use crate::http;
@@ -31,9 +31,15 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// The server on this thread, until a signal ends it.
 pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<ExitCode, Failure> {
-    let contained = container::inside();
-    if settings.daemon && !contained && std::env::var_os(DAEMON).is_none() {
+    let contained = container::inside() || settings.root.on("in_docker");
+    let foreground = contained && settings.root.not_off("disable_daemon_for_docker");
+    if settings.daemon && !foreground && std::env::var_os(DAEMON).is_none() {
         return daemonize();
+    }
+    // A reload reads the same file, wherever the work is done.
+    let path = &std::path::absolute(path)?;
+    if let Some(folder) = settings.root.value("work_dir") {
+        std::env::set_current_dir(folder).map_err(|error| format!("work_dir {folder}: {error}"))?;
     }
     let limit = raise_open_files();
     if let Some(limit) = limit
@@ -221,13 +227,8 @@ impl Running {
         path: Option<PathBuf>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let wanted = reload::addresses(&settings);
-        for vhost in &settings.vhosts {
-            for name in &vhost.unsupported {
-                tracing::warn!(
-                    "vhost {}: {name} is enabled and not supported; everything else works",
-                    vhost.name
-                );
-            }
+        for warning in support::warnings(&settings.root) {
+            tracing::warn!("{warning}");
         }
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let mut polls = Vec::new();

@@ -92,6 +92,12 @@ const BLOCKS: &[Block] = &[
 /// Blocks that may stand several times.
 const REPEATABLE: [&str; 5] = ["vhost", "stream_caster", "ingest", "transcode", "play"];
 
+/// Every directive with the path of its block.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BLOCKS.iter().flat_map(|block| block.names.split_whitespace().map(|name| (block.path, name)))
+}
+
 /// Refuses a directive that SRS would not know, with the nearest name that it does.
 pub fn check(root: &Directive) -> Result<(), Fault> {
     check_block(root, "")

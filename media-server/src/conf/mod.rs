@@ -1,11 +1,12 @@
-//! srs.conf: the grammar ([`parse`]), the rewriting of older forms ([`legacy`]), what may stand where ([`known`]) and
-//! the typed values ([`settings`]).
+//! srs.conf: the grammar ([`parse`]), the rewriting of older forms ([`legacy`]), what may stand where ([`known`]),
+//! what of it is not done ([`support`]) and the typed values ([`settings`]).
 
 pub mod cluster;
 pub mod known;
 pub mod legacy;
 pub mod parse;
 pub mod settings;
+pub mod support;
 
 use std::path::{Path, PathBuf};
 

@@ -135,8 +135,6 @@ pub struct Vhost {
     pub cluster: Cluster,
     /// `forward.destination`, where enabled.
     pub forward: Vec<crate::upstream::Endpoint>,
-    /// What is enabled here and not done by this server, by name.
-    pub unsupported: Vec<&'static str>,
 }
 
 impl Settings {
@@ -266,7 +264,6 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
             return Err(Fault::new(line_of(play, "time_jitter"), message));
         }
     };
-    let unsupported = ["dash", "hds", "transcode", "bandcheck", "rtc", "srt"];
     Ok(Vhost {
         name: name.to_owned(),
         enabled: block.not_off("enabled"),
@@ -287,10 +284,6 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         hls,
         cluster: Cluster::read(block.get("cluster"))?,
         forward: cluster::forward(block.get("forward"))?,
-        unsupported: unsupported
-            .into_iter()
-            .filter(|name| block.all(name).any(|inner| inner.on("enabled")))
-            .collect(),
     })
 }
 

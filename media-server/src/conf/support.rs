@@ -1,0 +1,243 @@
+//! Directives that SRS knows and this server does not do, or needs no switch for.
+//!
+//! Each of the first kind warns by name when it is used; the tests see to it that every directive of [`super::known`]
+//! is read by the code or stands here.
+
+use super::Directive;
+
+/// When a directive that is not done is missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missed {
+    /// When it stands in the file.
+    Set,
+    /// When it says `on`.
+    On,
+    /// When it says `off`.
+    Off,
+    /// When it says anything but this.
+    Not(&'static str),
+    /// When it is a block with `enabled on`.
+    Enabled,
+    /// Never: what it asks for is so anyway.
+    Never,
+}
+
+impl Missed {
+    fn by(self, directive: &Directive) -> bool {
+        match self {
+            Missed::Set => true,
+            Missed::On => directive.arg() == Some("on"),
+            Missed::Off => directive.arg() == Some("off"),
+            Missed::Not(value) => directive.arg() != Some(value),
+            Missed::Enabled => directive.on("enabled"),
+            Missed::Never => false,
+        }
+    }
+}
+
+/// Directives of one block that are not done for one reason.
+struct Gap {
+    /// The block's path, as in [`super::known`].
+    path: &'static str,
+    /// The directives.
+    names: &'static str,
+    missed: Missed,
+    /// What is so instead.
+    because: &'static str,
+}
+
+const fn gap(path: &'static str, names: &'static str, missed: Missed, because: &'static str) -> Gap {
+    Gap { path, names, missed, because }
+}
+
+const GAPS: &[Gap] = &[
+    gap("", "stream_caster srt_server rtc_server", Missed::Enabled, "this protocol is not supported"),
+    gap("", "chunk_size", Missed::Not("60000"), "messages are sent in chunks of 60000 bytes"),
+    gap("", "asprocess", Missed::On, "the server goes on when its parent ends"),
+    gap("", "pithy_print_ms", Missed::Set, "nothing is logged periodically, /metrics tells the same"),
+    gap("", "ff_log_dir ff_log_level", Missed::Set, "no ffmpeg is run"),
+    gap("", "tcmalloc_release_rate", Missed::Set, "the allocator has no such rate"),
+    gap("", "query_latest_version first_wait_for_qlv", Missed::On, "nobody is asked for newer versions"),
+    gap(
+        "",
+        "circuit_breaker",
+        Missed::Enabled,
+        "a core that has too much to do sends later and drops nothing",
+    ),
+    gap("", "heartbeat", Missed::Enabled, "no heartbeat is sent, /healthz and /metrics can be asked"),
+    gap("", "stats", Missed::Set, "the API tells of all networks and no disk"),
+    gap("", "threads max_streams_per_thread", Missed::Set, "there is a thread for each CPU"),
+    gap("", "empty_ip_ok", Missed::Never, "every client has an address"),
+    gap("http_api", "https", Missed::Enabled, "HTTPS is not supported"),
+    gap("http_api.raw_api", "allow_query allow_update", Missed::On, "SRS 4 does not allow it either"),
+    gap("http_server", "https", Missed::Enabled, "HTTPS is not supported"),
+    gap("vhost", "dash hds transcode bandcheck rtc srt", Missed::Enabled, "this is not supported"),
+    gap("vhost", "http_static", Missed::Enabled, "the files of http_server are served for all vhosts"),
+    gap("vhost", "dvr exec ingest forward", Missed::Enabled, "this is not supported"),
+    gap("vhost", "cluster", Missed::Set, "clusters are not supported, the vhost is an origin"),
+    gap("vhost", "chunk_size", Missed::Not("60000"), "messages are sent in chunks of 60000 bytes"),
+    gap(
+        "vhost",
+        "in_ack_size out_ack_size",
+        Missed::Not("2500000"),
+        "acknowledgements are asked for every 2500000 bytes",
+    ),
+    gap("vhost.play", "mix_correct", Missed::On, "timestamps of a mixed stream are passed on in their order"),
+    gap("vhost.play", "atc atc_auto", Missed::On, "timestamps start at 0, time_jitter off passes them on"),
+    gap("vhost.play", "send_min_interval", Missed::Not("0"), "mw_latency decides how often is sent"),
+    gap("vhost.play", "reduce_sequence_header", Missed::On, "sequence headers that come again are passed on"),
+    gap("vhost.publish", "mr mr_latency", Missed::Never, "a read takes all that has come"),
+    gap("vhost.publish", "parse_sps", Missed::Off, "the picture's size is always read"),
+    gap("vhost.hls", "hls_ts_floor", Missed::On, "segments are cut by their duration"),
+    gap("vhost.hls", "hls_acodec hls_vcodec", Missed::Never, "the codecs are those of the stream"),
+    gap("vhost.hls", "hls_dts_directly", Missed::Off, "DTS is the stream's own"),
+    gap("vhost.hls", "hls_ts_ctx", Missed::Never, "segments are found by name"),
+    gap("vhost.hls", "hls_storage hls_mount", Missed::Set, "segments are files"),
+    gap("vhost.hls", "hls_nb_notify", Missed::Set, "on_hls_notify is not supported"),
+    gap("vhost.hls", "hls_keys", Missed::On, "segments are not encrypted"),
+    gap(
+        "vhost.hls",
+        "hls_fragments_per_key hls_key_file hls_key_file_path hls_key_url",
+        Missed::Never,
+        "hls_keys says it",
+    ),
+    gap("vhost.http_hooks", "on_dvr on_hls_notify", Missed::Set, "this event is not told"),
+    gap("vhost.security", "seo", Missed::Set, "SRS does nothing with it either"),
+];
+
+/// What the file asks for in vain, a sentence each with its line.
+pub fn warnings(root: &Directive) -> Vec<String> {
+    let mut found = Vec::new();
+    look(root, "", "", &mut found);
+    found
+}
+
+fn look(block: &Directive, path: &str, place: &str, found: &mut Vec<String>) {
+    for child in &block.children {
+        let gap = GAPS
+            .iter()
+            .find(|gap| gap.path == path && gap.names.split_whitespace().any(|name| name == child.name));
+        if let Some(gap) = gap {
+            if gap.missed.by(child) {
+                let (name, line, because) = (&child.name, child.line, gap.because);
+                found.push(format!("{place}{name} (line {line}) has no effect: {because}; the rest works"));
+            }
+            continue;
+        }
+        let inner = if path.is_empty() { child.name.clone() } else { format!("{path}.{}", child.name) };
+        let place = match child.name.as_str() {
+            "vhost" => format!("vhost {}: ", child.arg().unwrap_or_default()),
+            name => format!("{place}{name}."),
+        };
+        look(child, &inner, &place, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::conf::known;
+
+    /// Names that are read only to refuse what contradicts itself.
+    const ONLY_CHECKED: [&str; 2] = ["asprocess", "ingest"];
+
+    /// The code without its tests, this table and the list of names.
+    fn code(folder: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                code(&path, text);
+            } else if !matches!(name, "known.rs" | "support.rs" | "legacy.rs" | "tests.rs") {
+                let whole = std::fs::read_to_string(&path).unwrap();
+                text.push_str(whole.split("#[cfg(test)]").next().unwrap());
+            }
+        }
+    }
+
+    fn in_gaps(path: &str, name: &str) -> bool {
+        GAPS.iter().any(|gap| gap.path == path && gap.names.split_whitespace().any(|one| one == name))
+    }
+
+    #[test]
+    fn every_directive_is_read_or_stands_in_the_table() {
+        let mut text = String::new();
+        code(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+        let all: Vec<(&str, &str)> = known::all().collect();
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, name) in &all {
+            *places.entry(name).or_default() += 1;
+        }
+        for (path, name) in all {
+            // A block that stands in the table speaks for what is in it.
+            let mut above = path;
+            let mut covered = false;
+            while let Some((parent, block)) =
+                above.rsplit_once('.').or((!above.is_empty()).then_some(("", above)))
+            {
+                covered |= in_gaps(parent, block);
+                above = parent;
+            }
+            if covered || name == "*" {
+                continue;
+            }
+            // What a colon follows is a key of JSON.
+            let literal = format!("\"{name}\"");
+            let read =
+                text.match_indices(&literal).any(|(at, _)| !text[at + literal.len()..].starts_with(':'));
+            assert!(
+                read || in_gaps(path, name),
+                "{path} {name} is known, not read and not in the table of gaps"
+            );
+            // A name of several blocks says nothing about this one.
+            if places[name] == 1 && !ONLY_CHECKED.contains(&name) {
+                assert!(
+                    !(read && in_gaps(path, name)),
+                    "{path} {name} is read by the code: take it out of the table of gaps"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_gap_is_known_and_warns_by_name_once() {
+        for gap in GAPS {
+            for name in gap.names.split_whitespace() {
+                assert!(
+                    known::all().any(|known| known == (gap.path, name)),
+                    "{} {name} is not known",
+                    gap.path
+                );
+                let used = match gap.missed {
+                    Missed::Set | Missed::Never => format!("{name} x;"),
+                    Missed::On => format!("{name} on;"),
+                    Missed::Off => format!("{name} off;"),
+                    Missed::Not(_) => format!("{name} 1;"),
+                    Missed::Enabled => format!("{name} {{ enabled on; }}"),
+                };
+                let text =
+                    gap.path.split('.').filter(|block| !block.is_empty()).rev().fold(used, |inner, block| {
+                        let arg = if block == "vhost" { " v" } else { "" };
+                        format!("{block}{arg} {{ {inner} }}")
+                    });
+                let warnings = warnings(&crate::conf::parse::parse(&text).unwrap());
+                let expected = usize::from(gap.missed != Missed::Never);
+                assert_eq!(warnings.len(), expected, "{text}: {warnings:?}");
+                assert!(warnings.iter().all(|warning| warning.contains(name)), "{warnings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_off_or_the_default_does_not_warn() {
+        let text = "chunk_size 60000; heartbeat { enabled off; } vhost a { dash { enabled off; } \
+                    play { atc off; send_min_interval 0; } hls { hls_keys off; } }";
+        assert!(warnings(&crate::conf::parse::parse(text).unwrap()).is_empty());
+        let text = "vhost a.com { play {\n atc on; } }";
+        let warnings = warnings(&crate::conf::parse::parse(text).unwrap());
+        assert!(warnings[0].starts_with("vhost a.com: play.atc (line 2) has no effect: "), "{warnings:?}");
+    }
+}
