@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::fs::inotify;
 
 use crate::conf::{self, Settings, support};
+use crate::http::guard::{self, Token};
 use crate::recorder::Order;
 use crate::server::{Command, Server, Service};
 use crate::source::Policy;
@@ -24,6 +25,9 @@ pub enum Error {
     /// The file is not good.
     #[error(transparent)]
     Conf(#[from] conf::Error),
+    /// The API's token can't be had.
+    #[error(transparent)]
+    Token(#[from] guard::Error),
     /// A new address can't be listened at.
     #[error("{address}: {source}")]
     Listen {
@@ -43,6 +47,12 @@ pub fn addresses(settings: &Settings) -> BTreeSet<(Service, SocketAddr)> {
     wanted.extend(settings.http_api.as_ref().map(|api| (Service::Api, api.listen)));
     wanted.extend(settings.http_server.as_ref().map(|http| (Service::Http, http.listen)));
     wanted
+}
+
+/// The API's token, read again each time: what a Secret holds may have changed.
+pub fn token(settings: &Settings) -> Result<Option<Token>, guard::Error> {
+    let auth = settings.http_api.as_ref().and_then(|api| api.auth.as_ref());
+    auth.map(Token::load).transpose()
 }
 
 /// Listens for one service.
@@ -69,6 +79,7 @@ pub fn reload(server: &Server, path: Option<&Path>) -> Result<(), Error> {
 
 fn apply(server: &Server, new: Settings) -> Result<(), Error> {
     let old = server.settings();
+    let token = token(&new)?;
     let (before, after) = (addresses(&old), addresses(&new));
     // All new listeners first: when one can't be had, nothing has changed.
     let mut opened = Vec::new();
@@ -93,6 +104,7 @@ fn apply(server: &Server, new: Settings) -> Result<(), Error> {
     for warning in support::warnings(&new.root).into_iter().filter(|warning| !known.contains(warning)) {
         tracing::warn!("{warning}");
     }
+    server.guard.set(token);
     server.set_settings(new);
     let new = server.settings();
     for vhost in &old.vhosts {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::conf::Settings;
 use crate::hooks::Job;
+use crate::http::guard::Guard;
 use crate::limits::{Addresses, Place};
 use crate::recorder::Order;
 use crate::source::Sources;
@@ -179,6 +180,8 @@ pub struct Server {
     pub draining: AtomicBool,
     /// When it started.
     pub started: Instant,
+    /// Who may change something through the API.
+    pub guard: Guard,
     /// The file of the configuration.
     pub path: Option<PathBuf>,
     reloads: Mutex<Reloads>,
@@ -215,6 +218,7 @@ impl Server {
             probes: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            guard: Guard::default(),
             path: None,
             reloads: Mutex::default(),
             addresses: Mutex::default(),

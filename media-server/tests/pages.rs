@@ -23,20 +23,20 @@ struct Site {
 }
 
 impl Site {
-    fn start(vhost: &str) -> Self {
+    fn start(api: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // All three are held at once, so that they differ.
         let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports = [0, 1, 2].map(|index: usize| held[index].local_addr().unwrap().port());
         drop(held);
-        let [rtmp, api, http] = ports;
+        let [rtmp, api_port, http] = ports;
         let path = dir.path().display();
         let text = format!(
             "listen 127.0.0.1:{rtmp}; daemon off;
-             http_api {{ enabled on; listen 127.0.0.1:{api}; }}
+             http_api {{ enabled on; listen 127.0.0.1:{api_port}; {api} }}
              http_server {{ enabled on; listen 127.0.0.1:{http}; dir {path}; }}
              vhost __defaultVhost__ {{ http_remux {{ enabled on; }}
-                hls {{ enabled on; hls_fragment 1; hls_window 10; hls_path {path}; }} {vhost} }}"
+                hls {{ enabled on; hls_fragment 1; hls_window 10; hls_path {path}; }} }}"
         );
         let mut site = Site { text, ports, running: None, _dir: dir };
         site.restart();
@@ -178,6 +178,27 @@ async fn the_console_shows_streams_and_clients_and_disconnects_one() {
     browser.wait_until("the player has gone", &format!("({plays}).length === 0")).await;
     let mut player = player;
     wait_until("ffmpeg has noticed", || player.0.try_wait().unwrap().is_some());
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_console_asks_for_the_token_where_the_api_has_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "let-me-in").unwrap();
+    let site = Site::start(&format!("auth {{ enabled on; token_file {}; }}", token.display()));
+    let _publisher = site.publish();
+    let browser = Browser::start(Screen::Desktop).await;
+    browser.open(&site.page("console/")).await;
+    let rows = "document.querySelectorAll('#clients tbody tr').length";
+    browser.wait_until("the publisher is shown", &format!("{rows} === 1")).await;
+    browser.click("#clients button").await;
+    browser.click("#kick-dialog button[value=yes]").await;
+    browser.wait_until("it asks for the token", "document.querySelector('#token-dialog').open").await;
+    assert_eq!(browser.value(rows).await, 1);
+    browser.value("document.querySelector('#token').value = 'let-me-in'").await;
+    browser.click("#token-dialog button[value=yes]").await;
+    browser.wait_until("the publisher has gone", &format!("{rows} === 0")).await;
     browser.close().await;
 }
 

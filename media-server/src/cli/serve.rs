@@ -227,6 +227,7 @@ impl Running {
         path: Option<PathBuf>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let wanted = reload::addresses(&settings);
+        let token = reload::token(&settings)?;
         for warning in support::warnings(&settings.root) {
             tracing::warn!("{warning}");
         }
@@ -244,6 +245,7 @@ impl Running {
         let (lookups, looked_up) = worker::queue();
         let mut server = Server::new(settings, version, handles, sender, orders, hooks, lookups);
         server.path = path;
+        server.guard.set(token);
         let server = Arc::new(server);
         let mut listeners = Vec::new();
         for (service, address) in wanted {

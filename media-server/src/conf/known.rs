@@ -28,7 +28,9 @@ const BLOCKS: &[Block] = &[
     },
     Block { path: "heartbeat", names: "enabled interval url device_id summaries" },
     Block { path: "stats", names: "enabled network disk" },
-    Block { path: "http_api", names: "enabled listen crossdomain raw_api https" },
+    Block { path: "http_api", names: "enabled listen crossdomain raw_api https auth" },
+    // This server's own.
+    Block { path: "http_api.auth", names: "enabled token_file token_env" },
     Block { path: "http_api.raw_api", names: "enabled allow_reload allow_query allow_update" },
     Block { path: "http_api.https", names: "enabled listen key cert" },
     Block { path: "http_server", names: "enabled listen dir crossdomain https" },

@@ -9,6 +9,7 @@ use super::cluster::{self, Cluster};
 use super::{Directive, Fault};
 use crate::hls::Hls;
 use crate::hooks::Hooks;
+use crate::http::guard::Auth;
 use crate::limits::Limits;
 use crate::real_ip::RealIp;
 use crate::refer::Refer;
@@ -69,6 +70,8 @@ pub struct HttpApi {
     pub raw_api: bool,
     /// `raw_api.allow_reload`.
     pub allow_reload: bool,
+    /// `auth`, where enabled.
+    pub auth: Option<Auth>,
 }
 
 /// `http_server { … }`.
@@ -220,6 +223,7 @@ fn http_api(block: &Directive) -> Result<HttpApi, Fault> {
         crossdomain: block.not_off("crossdomain"),
         raw_api: raw.is_some_and(|raw| raw.on("enabled")),
         allow_reload: raw.is_some_and(|raw| raw.on("allow_reload")),
+        auth: Auth::read(block.get("auth"))?,
     })
 }
 

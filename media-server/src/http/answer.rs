@@ -1,7 +1,7 @@
 //! Answers as SRS gives them: JSON or JSONP, errors as HTTP 200 with a code, CORS only for pages of other sites.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ fn valid_callback(name: &str) -> bool {
 pub(super) fn json_answer(
     signature: &str,
     uri_query: Option<&str>,
-    headers: &HeaderMap,
+    cross_site: bool,
     body: &Value,
 ) -> Response {
     let callback = query(uri_query, "callback").filter(|name| valid_callback(name));
@@ -58,7 +58,9 @@ pub(super) fn json_answer(
         None => (body.to_string(), "application/json"),
     };
     let mut response = Response::new(Body::from(text));
-    common(&mut response, signature, headers.contains_key(header::ORIGIN), true);
+    common(&mut response, signature, cross_site, true);
+    // A text of JSONP is a script, and nothing that a browser guesses it to be.
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

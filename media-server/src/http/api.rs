@@ -13,6 +13,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::answer::{self, code};
+use super::guard;
 use super::metrics;
 use super::pages;
 use super::process::{self, Usage};
@@ -71,13 +72,25 @@ impl Api {
             Some("DELETE") => Method::DELETE,
             _ => request.method().clone(),
         };
+        let cross_site = request.headers().contains_key(header::ORIGIN)
+            && self.server.settings().http_api.as_ref().is_some_and(|api| api.crossdomain);
         if method == Method::OPTIONS {
             let mut response = Response::new(Body::empty());
-            answer::common(&mut response, signature, request.headers().contains_key(header::ORIGIN), true);
+            answer::common(&mut response, signature, cross_site, true);
+            if cross_site && self.server.guard.wants_token() {
+                // A page that has the token may use it from anywhere.
+                let names = HeaderValue::from_static("authorization,content-type");
+                response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+            }
             return response;
         }
+        if changes(&method, request.uri().path(), query)
+            && let Err(refused) = self.server.guard.check(request)
+        {
+            return guard::refusal(refused, signature, cross_site);
+        }
         match self.route(&method, request.uri().path(), query) {
-            Ok(body) => answer::json_answer(signature, query, request.headers(), &body),
+            Ok(body) => answer::json_answer(signature, query, cross_site, &body),
             Err(status) => answer::text_answer(signature, status, status == StatusCode::METHOD_NOT_ALLOWED),
         }
     }
@@ -248,6 +261,14 @@ impl Api {
             _ if !api.raw_api => answer::error(code::RAW_DISABLED),
             _ => answer::error(code::RAW_PARAMETER),
         }
+    }
+}
+
+/// Whether a request asks for more than to be told something.
+fn changes(method: &Method, path: &str, query: Option<&str>) -> bool {
+    match path.trim_end_matches('/') {
+        "/api/v1/raw" => answer::query(query, "rpc") != Some("raw"),
+        path => *method == Method::DELETE && path.starts_with("/api/v1/clients"),
     }
 }
 

@@ -5,6 +5,7 @@
 mod answer;
 mod api;
 mod files;
+pub mod guard;
 mod metrics;
 pub mod mount;
 pub mod pages;
