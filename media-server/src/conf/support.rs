@@ -73,8 +73,7 @@ const GAPS: &[Gap] = &[
     gap("http_server", "https", Missed::Enabled, "HTTPS is not supported"),
     gap("vhost", "dash hds transcode bandcheck rtc srt", Missed::Enabled, "this is not supported"),
     gap("vhost", "http_static", Missed::Enabled, "the files of http_server are served for all vhosts"),
-    gap("vhost", "dvr exec ingest forward", Missed::Enabled, "this is not supported"),
-    gap("vhost", "cluster", Missed::Set, "clusters are not supported, the vhost is an origin"),
+    gap("vhost", "dvr exec ingest", Missed::Enabled, "this is not supported"),
     gap("vhost", "chunk_size", Missed::Not("60000"), "messages are sent in chunks of 60000 bytes"),
     gap(
         "vhost",
