@@ -2,7 +2,8 @@
 //!
 //! What comes in starts a round from where the last one stands, and a player that is reached gets all there is by
 //! then. So nobody waits longer than one round, however messages fall together; and rounds that cost more CPU than
-//! their share grow slower instead of piling up.
+//! their share grow slower instead of piling up. Before they get that far, a round waits a little for the next
+//! message to come along.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,9 @@ const SHARE: f64 = 0.5;
 const MOST_CREDIT: f64 = 0.03;
 /// Rounds that cost more than their share go on in steps of at least this, so that each does some work.
 const STEP: f64 = 0.0005;
+
+/// A round that starts from rest with the last of the credit waits so long for more to send.
+const LONGEST_HOLD: f64 = 0.005;
 
 /// Where the round stands and what it may still spend.
 #[derive(Debug)]
@@ -26,26 +30,37 @@ pub(super) struct Rotor {
     counted: Instant,
     /// CPU seconds a second.
     share: f64,
+    /// The round goes on no earlier.
+    held: Instant,
 }
 
 impl Rotor {
     /// A rotor at rest.
     pub(super) fn new(now: Instant) -> Self {
-        Rotor { place: 0, left: 0, credit: MOST_CREDIT, counted: now, share: SHARE }
+        Rotor { place: 0, left: 0, credit: MOST_CREDIT, counted: now, share: SHARE, held: now }
     }
 
     /// Something new came, for that many players here of that many on all cores.
-    pub(super) fn begin(&mut self, here: usize, everywhere: usize) {
-        self.left = here;
+    pub(super) fn begin(&mut self, here: usize, everywhere: usize, now: Instant) {
         self.share = SHARE * here as f64 / everywhere.max(here).max(1) as f64;
+        self.count(now);
+        if self.left == 0 {
+            let spent = 1.0 - (self.credit / MOST_CREDIT).clamp(0.0, 1.0);
+            self.held = now + Duration::from_secs_f64(LONGEST_HOLD * spent);
+        }
+        self.left = here;
     }
 
     /// Whether the round goes on now.
     pub(super) fn may_go_on(&mut self, now: Instant) -> bool {
+        self.count(now);
+        self.left > 0 && self.credit > 0.0 && now >= self.held
+    }
+
+    fn count(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.counted).as_secs_f64();
         self.credit = (self.credit + self.share * passed).min(MOST_CREDIT);
         self.counted = now;
-        self.left > 0 && self.credit > 0.0
     }
 
     /// Counts what serving took, in CPU time.
@@ -59,7 +74,7 @@ impl Rotor {
             return None;
         }
         let wait = if self.credit > 0.0 { 0.0 } else { (STEP - self.credit) / self.share.max(0.001) };
-        Some(self.counted + Duration::from_secs_f64(wait))
+        Some(self.held.max(self.counted + Duration::from_secs_f64(wait)))
     }
 
     /// The place of the next player among so many; the end of the circle is its beginning.
@@ -80,7 +95,7 @@ mod tests {
         let start = Instant::now();
         let mut rotor = Rotor::new(start);
         assert_eq!(rotor.next_due(), None);
-        rotor.begin(100, 200);
+        rotor.begin(100, 200, start);
         assert!(rotor.may_go_on(start));
         // Half of all players are here, so a quarter of a core is.
         rotor.spend(Duration::from_millis(40));
@@ -95,10 +110,24 @@ mod tests {
     fn a_quiet_time_saves_no_more_than_the_most() {
         let start = Instant::now();
         let mut rotor = Rotor::new(start);
-        rotor.begin(1, 1);
+        rotor.begin(1, 1, start);
         assert!(rotor.may_go_on(start + Duration::from_hours(1)));
         rotor.spend(Duration::from_secs_f64(MOST_CREDIT + 0.001));
         assert!(!rotor.may_go_on(start + Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn a_round_from_rest_waits_for_more_when_little_is_left_to_spend() {
+        let start = Instant::now();
+        let mut rotor = Rotor::new(start);
+        rotor.begin(10, 10, start);
+        assert!(rotor.may_go_on(start));
+        rotor.spend(Duration::from_secs_f64(MOST_CREDIT));
+        rotor.begin(10, 10, start);
+        assert_eq!(rotor.held, start, "a round that goes on is not held up");
+        rotor.left = 0;
+        rotor.begin(10, 10, start);
+        assert_eq!(rotor.next_due(), Some(start + Duration::from_secs_f64(LONGEST_HOLD)));
     }
 
     #[test]

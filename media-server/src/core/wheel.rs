@@ -85,7 +85,7 @@ impl Wheel {
         self.source.sync(core, self.needed, &mut self.view, now);
         if before != (self.view.head(), self.view.live) {
             self.fresh = true;
-            self.rotor.begin(self.slots[0].len(), self.source.players());
+            self.rotor.begin(self.slots[0].len(), self.source.players(), now);
         }
     }
 
