@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Uri, header};
+use hyper::body::Body as _;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -110,6 +111,8 @@ pub struct Call {
     pub url: String,
     /// What is posted.
     pub body: Value,
+    /// None for a POST; else it is a GET, so many bytes of whose answer are read and not judged.
+    pub read: Option<usize>,
 }
 
 /// Who waits for an answer: core, place and id of a connection.
@@ -134,7 +137,7 @@ pub struct Job {
 
 /// The calls of an event.
 pub fn calls(hooks: &Hooks, event: &str, body: &Value) -> Vec<Call> {
-    hooks.urls(event).iter().map(|url| Call { url: url.clone(), body: body.clone() }).collect()
+    hooks.urls(event).iter().map(|url| Call { url: url.clone(), body: body.clone(), read: None }).collect()
 }
 
 /// The queue to the thread.
@@ -169,14 +172,15 @@ pub fn run(server: &Arc<Server>, mut jobs: Receiver<Job>) -> std::io::Result<()>
 
 async fn run_job(job: &Job) -> Result<(), String> {
     for call in &job.calls {
-        let result = tokio::time::timeout(PATIENCE, post(call)).await;
+        let result = tokio::time::timeout(PATIENCE, make(call)).await;
         let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
-        result.map_err(|error| format!("{} {}: {error}", call.body["action"], call.url))?;
+        let name = call.body["action"].as_str().unwrap_or("on_hls_notify");
+        result.map_err(|error| format!("{name} {}: {error}", call.url))?;
     }
     Ok(())
 }
 
-async fn post(call: &Call) -> Result<(), String> {
+async fn make(call: &Call) -> Result<(), String> {
     let uri: Uri = call.url.parse().map_err(|error| format!("{error}"))?;
     if uri.scheme_str() != Some("http") {
         return Err("only http:// is supported".into());
@@ -191,17 +195,34 @@ async fn post(call: &Call) -> Result<(), String> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let authority = uri.authority().map_or(host, |authority| authority.as_str());
     let request = Request::builder()
-        .method(Method::POST)
+        .method(if call.read.is_some() { Method::GET } else { Method::POST })
         .uri(path)
         .header(header::HOST, authority)
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Body::from(call.body.to_string()))
+        .body(if call.read.is_some() { Body::empty() } else { Body::from(call.body.to_string()) })
         .map_err(|error| error.to_string())?;
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = response.status().as_u16();
-    let body = axum::body::to_bytes(Body::new(response.into_body()), MAX_ANSWER).await;
+    let body = Body::new(response.into_body());
+    let result = match call.read {
+        Some(bytes) => Ok(fetch(body, bytes).await),
+        None => match axum::body::to_bytes(body, MAX_ANSWER).await {
+            Ok(body) => judge(status, &body),
+            Err(error) => Err(error.to_string()),
+        },
+    };
     connection.abort();
-    judge(status, &body.map_err(|error| error.to_string())?)
+    result
+}
+
+/// Reads the first bytes, so that a cache in between fetches the whole file; what they are does not matter.
+async fn fetch(body: Body, mut bytes: usize) {
+    let mut body = std::pin::pin!(body);
+    while bytes > 0 {
+        let frame = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await;
+        let Some(Ok(frame)) = frame else { return };
+        bytes = bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    }
 }
 
 /// Success is HTTP 200 or 201 with `0`, or an object whose code is 0.

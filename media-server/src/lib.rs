@@ -13,8 +13,8 @@
 //!   every player of every core sends those bytes; only a player that joins or jumps gets headers of its own.
 //! * [`core`]: one thread a CPU. It owns its connections and shares nothing with the others but the rings.
 //! * [`http`]: the API, files and probes, on a thread of their own; [`stat`] is what the API tells.
-//! * [`recorder`] is a thread that reads the rings as a player does and writes [`hls`]; [`ts`] is its container, and
-//!   that of HTTP-TS.
+//! * [`recorder`] reads the rings on threads of its own, one a volume, and writes [`hls`] and [`dvr`]; [`ts`] is the
+//!   container of HLS and of HTTP-TS.
 //! * [`server`] is what the threads share, [`cli`] starts them.
 #![allow(
     clippy::cast_possible_truncation,
@@ -30,6 +30,7 @@ pub mod cli;
 pub mod codec;
 pub mod conf;
 pub mod core;
+pub mod dvr;
 pub mod flv;
 pub mod hls;
 pub mod hooks;

@@ -15,9 +15,9 @@ use rustix::fs::inotify;
 
 use crate::conf::{self, Settings, support};
 use crate::http::guard::{self, Token};
-use crate::recorder::Order;
+use crate::recorder::{self, Order, Plan, Start};
 use crate::server::{Command, Server, Service};
-use crate::source::Policy;
+use crate::source::{Policy, Reader, Source};
 
 /// Why nothing was reloaded.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,9 @@ fn apply(server: &Server, new: Settings) -> Result<(), Error> {
                 if other.hls != vhost.hls {
                     tracing::info!("vhost {} reload hls success.", vhost.name);
                 }
+                if other.dvr != vhost.dvr {
+                    tracing::info!("vhost {} reload dvr success.", vhost.name);
+                }
                 if other.http_remux != vhost.http_remux {
                     tracing::info!("vhost {} reload http_remux success.", vhost.name);
                 }
@@ -132,23 +135,31 @@ fn apply(server: &Server, new: Settings) -> Result<(), Error> {
             }
             continue;
         };
-        let before = old.vhosts.iter().find(|vhost| vhost.name == *name).and_then(|vhost| vhost.hls.as_ref());
-        if source.is_live() && before != vhost.hls.as_ref() {
-            // One recording ends where the other begins.
-            let at = source.hold(server.cores.len());
-            let _ = server.recorder.send(Order::Stop { id: source.stat.id.clone(), at });
-            if let Some(hls) = vhost.hls.clone() {
-                let publisher = source.stat.media().publisher.clone();
-                let order =
-                    Order::Start { source: Arc::clone(&source), from: at, hls, publisher, watched: None };
-                let _ = server.recorder.send(order);
-            }
+        if source.is_live() {
+            let before = old.vhosts.iter().find(|vhost| vhost.name == *name);
+            let before = before.map_or_else(Vec::new, |before| recorder::plans(before, &source.stat));
+            record(server, &source, &before, recorder::plans(vhost, &source.stat));
         }
         source.set_policy(Policy::of(vhost));
         server.sources.release(&server.stat, source);
     }
     server.broadcast(|| Command::Reloaded);
     Ok(())
+}
+
+/// Changes how a stream is recorded; where one recording follows another, the recorder ends the one where the other
+/// begins.
+fn record(server: &Server, source: &Arc<Source>, before: &[Plan], after: Vec<Plan>) {
+    for old in before.iter().filter(|old| after.iter().all(|plan| plan.what() != old.what())) {
+        let order = Order::Stop { id: source.stat.id.clone(), what: Some(old.what()), at: source.head() };
+        let _ = server.recorder.send(order);
+    }
+    for plan in after.into_iter().filter(|plan| !before.iter().any(|old| old.same(plan))) {
+        let reader = Reader::new(Arc::clone(source));
+        let publisher = source.stat.media().publisher.clone();
+        let start = Box::new(Start { reader, plan, publisher, watched: None });
+        let _ = server.recorder.send(Order::Start(start));
+    }
 }
 
 fn say_switch(what: &str, before: bool, after: bool, changed: bool) {

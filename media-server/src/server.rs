@@ -10,7 +10,7 @@ use crate::conf::Settings;
 use crate::hooks::Job;
 use crate::http::guard::Guard;
 use crate::limits::{Addresses, Place};
-use crate::recorder::Order;
+use crate::recorder::{Counters, Order};
 use crate::source::Sources;
 use crate::stat::Stat;
 use crate::upstream::worker::Lookup;
@@ -170,6 +170,8 @@ pub struct Server {
     pub lookups: tokio::sync::mpsc::Sender<Lookup>,
     /// What is recorded.
     pub recorder: std::sync::mpsc::Sender<Order>,
+    /// What could not be recorded.
+    pub recording: Counters,
     /// Connections on all cores and in the API.
     pub connections: AtomicUsize,
     /// Connections by address, where that is limited.
@@ -203,9 +205,9 @@ impl Server {
         let server_id = settings.server_id.clone().unwrap_or_else(crate::ids::vid);
         Server {
             stat: Arc::new(Stat::new(server_id)),
-            // The recorder reads the rings too.
-            sources: Sources::new(cores.len() + 1),
+            sources: Sources::new(cores.len()),
             recorder,
+            recording: Counters::default(),
             hooks,
             lookups,
             signature: version.signature(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::cluster::{self, Cluster};
 use super::{Directive, Fault};
+use crate::dvr::Dvr;
 use crate::hls::Hls;
 use crate::hooks::Hooks;
 use crate::http::guard::Auth;
@@ -138,6 +139,8 @@ pub struct Vhost {
     pub cluster: Cluster,
     /// `forward.destination`, where enabled.
     pub forward: Vec<crate::upstream::Endpoint>,
+    /// `dvr`, where enabled.
+    pub dvr: Option<Dvr>,
 }
 
 impl Settings {
@@ -184,7 +187,7 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
     };
     let mut vhosts = Vec::new();
     for directive in root.all("vhost") {
-        let vhost = vhost(directive)?;
+        let vhost = vhost(directive, root.on("utc_time"))?;
         if vhosts.iter().any(|other: &Vhost| other.name == vhost.name) {
             return Err(Fault::new(directive.line, format!("vhost {:?} stands twice", vhost.name)));
         }
@@ -235,7 +238,7 @@ fn http_server(block: &Directive) -> Result<HttpServer, Fault> {
     })
 }
 
-fn vhost(block: &Directive) -> Result<Vhost, Fault> {
+fn vhost(block: &Directive, utc: bool) -> Result<Vhost, Fault> {
     let name = block.arg().ok_or_else(|| Fault::new(block.line, "a vhost needs a name"))?;
     let empty = Directive { line: block.line, ..Directive::default() };
     let play = block.get("play").unwrap_or(&empty);
@@ -259,15 +262,6 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         (Some(remux), Some((_, "aac" | "mp3"))) => Duration::from_secs_f64(number(remux, "fast_cache", 0.0)?),
         _ => Duration::ZERO,
     };
-    let jitter = match play.value("time_jitter") {
-        None | Some("full") => TimeJitter::Full,
-        Some("zero") => TimeJitter::Zero,
-        Some("off") => TimeJitter::Off,
-        Some(other) => {
-            let message = format!("time_jitter is {other:?}: \"full\", \"zero\" or \"off\" is expected");
-            return Err(Fault::new(line_of(play, "time_jitter"), message));
-        }
-    };
     Ok(Vhost {
         name: name.to_owned(),
         enabled: block.not_off("enabled"),
@@ -275,7 +269,7 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         tcp_nodelay: block.on("tcp_nodelay"),
         gop_cache: play.not_off("gop_cache"),
         queue_length: Duration::from_secs_f64(number(play, "queue_length", 30.0)?),
-        time_jitter: jitter,
+        time_jitter: time_jitter(play)?,
         mw_latency: Duration::from_millis(number(play, "mw_latency", if min_latency { 0 } else { 350u64 })?),
         mw_msgs: number(play, "mw_msgs", if min_latency { 0 } else { 8usize })?,
         firstpkt_timeout: Duration::from_millis(number(publish, "firstpkt_timeout", 20_000u64)?),
@@ -288,7 +282,21 @@ fn vhost(block: &Directive) -> Result<Vhost, Fault> {
         hls,
         cluster: Cluster::read(block.get("cluster"))?,
         forward: cluster::forward(block.get("forward"))?,
+        dvr: block.get("dvr").map(|dvr| Dvr::read(dvr, utc)).transpose()?.flatten(),
     })
+}
+
+/// A block's `time_jitter`, `full` unless it says otherwise.
+pub fn time_jitter(block: &Directive) -> Result<TimeJitter, Fault> {
+    match block.value("time_jitter") {
+        None | Some("full") => Ok(TimeJitter::Full),
+        Some("zero") => Ok(TimeJitter::Zero),
+        Some("off") => Ok(TimeJitter::Off),
+        Some(other) => {
+            let message = format!("time_jitter is {other:?}: \"full\", \"zero\" or \"off\" is expected");
+            Err(Fault::new(line_of(block, "time_jitter"), message))
+        }
+    }
 }
 
 fn line_of(block: &Directive, name: &str) -> usize {

@@ -73,7 +73,7 @@ const GAPS: &[Gap] = &[
     gap("http_server", "https", Missed::Enabled, "HTTPS is not supported"),
     gap("vhost", "dash hds transcode bandcheck rtc srt", Missed::Enabled, "this is not supported"),
     gap("vhost", "http_static", Missed::Enabled, "the files of http_server are served for all vhosts"),
-    gap("vhost", "dvr exec ingest", Missed::Enabled, "this is not supported"),
+    gap("vhost", "exec ingest", Missed::Enabled, "this is not supported"),
     gap("vhost", "chunk_size", Missed::Not("60000"), "messages are sent in chunks of 60000 bytes"),
     gap(
         "vhost",
@@ -92,7 +92,6 @@ const GAPS: &[Gap] = &[
     gap("vhost.hls", "hls_dts_directly", Missed::Off, "DTS is the stream's own"),
     gap("vhost.hls", "hls_ts_ctx", Missed::Never, "segments are found by name"),
     gap("vhost.hls", "hls_storage hls_mount", Missed::Set, "segments are files"),
-    gap("vhost.hls", "hls_nb_notify", Missed::Set, "on_hls_notify is not supported"),
     gap("vhost.hls", "hls_keys", Missed::On, "segments are not encrypted"),
     gap(
         "vhost.hls",
@@ -100,7 +99,6 @@ const GAPS: &[Gap] = &[
         Missed::Never,
         "hls_keys says it",
     ),
-    gap("vhost.http_hooks", "on_dvr on_hls_notify", Missed::Set, "this event is not told"),
     gap("vhost.security", "seo", Missed::Set, "SRS does nothing with it either"),
 ];
 

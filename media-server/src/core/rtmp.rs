@@ -10,9 +10,10 @@ use super::{Core, Next, PATIENCE};
 use crate::codec;
 use crate::conf::settings::TimeJitter;
 use crate::flv::{self, Role as TagRole, TagKind};
-use crate::recorder::Order;
+use crate::recorder::{self, Order, Start};
 use crate::rtmp::session::{Event, Identity, MAX_MEDIA, PublishKind, Session};
 use crate::rtmp::url::Target;
+use crate::source::Reader;
 use crate::upstream::Route;
 
 impl Core {
@@ -184,13 +185,13 @@ impl Core {
         source.stat.active.store(true, Ordering::Relaxed);
         source.stat.media().publisher.clone_from(&conn.id);
         conn.deadline = Some(self.now + first);
-        let hls = settings.vhost(&target.vhost).and_then(|vhost| vhost.hls.clone());
-        if let Some(hls) = hls {
-            // The recorder holds the source until it has written everything.
-            let from = source.hold(self.server.cores.len());
+        let vhost = settings.vhost(&target.vhost);
+        for plan in vhost.map_or_else(Vec::new, |vhost| recorder::plans(vhost, &source.stat)) {
+            // The reader holds the source until everything is written.
+            let reader = Reader::new(Arc::clone(&source));
             let (publisher, watched) = (conn.id.clone(), conn.watched.clone());
-            let order = Order::Start { source: Arc::clone(&source), from, hls, publisher, watched };
-            let _ = self.server.recorder.send(order);
+            let start = Box::new(Start { reader, plan, publisher, watched });
+            let _ = self.server.recorder.send(Order::Start(start));
         }
         let realtime = policy.realtime;
         let route = Arc::new(Route::new(target, session.connected(), &source.stat.vhost.name));
@@ -241,7 +242,7 @@ impl Core {
         publisher.source.unpublish();
         self.end_sending(&publisher.source);
         // The recorder knows whether it has such a stream; a reload may have changed that.
-        let order = Order::Stop { id: stat.id.clone(), at: publisher.source.head() };
+        let order = Order::Stop { id: stat.id.clone(), what: None, at: publisher.source.head() };
         let _ = self.server.recorder.send(order);
         tracing::info!(cid = %conn.id, "cleanup when unpublish {}", stat.url());
         self.server.sources.release(&self.server.stat, publisher.source);

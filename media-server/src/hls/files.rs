@@ -6,10 +6,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::Hls;
 use super::playlist::{self, Segment};
 use super::segmenter::{Finished, Segmenter};
-use super::{Hls, Names};
 use crate::flv::TagKind;
+use crate::recorder::Names;
 use crate::source::Headers;
 
 /// What is written of an open segment at a time.
@@ -61,6 +62,11 @@ impl Files {
     /// The playlist's file, and its name below the folder.
     pub fn m3u8(&self) -> (&Path, &str) {
         (&self.m3u8, &self.m3u8_url)
+    }
+
+    /// How many bytes on_hls_notify fetches.
+    pub fn notify_bytes(&self) -> usize {
+        self.conf.notify_bytes
     }
 
     /// Takes the sequence headers of a stream that began before.

@@ -48,6 +48,8 @@ pub struct Hls {
     pub wait_keyframe: bool,
     /// What a failed write does.
     pub on_error: OnError,
+    /// How many bytes of a segment on_hls_notify fetches.
+    pub notify_bytes: usize,
     /// The playlist is given through a master with a context of its own for each player.
     pub ctx: bool,
 }
@@ -83,6 +85,7 @@ impl Hls {
             dispose: settings::number(block, "hls_dispose", 0.0)?,
             wait_keyframe: block.not_off("hls_wait_keyframe"),
             on_error,
+            notify_bytes: settings::number(block, "hls_nb_notify", 64usize)?,
             ctx: block.not_off("hls_ctx"),
         };
         if hls.fragment <= 0.0 || hls.window < hls.fragment {
@@ -95,23 +98,5 @@ impl Hls {
     /// The target duration that the playlist announces at least.
     pub fn target(&self) -> f64 {
         self.fragment * self.target_ratio
-    }
-}
-
-/// The names that a path's variables stand for.
-#[derive(Debug, Clone, Copy)]
-pub struct Names<'a> {
-    /// `[vhost]`.
-    pub vhost: &'a str,
-    /// `[app]`.
-    pub app: &'a str,
-    /// `[stream]`.
-    pub stream: &'a str,
-}
-
-impl Names<'_> {
-    /// A path with its variables replaced; the names were checked when the client brought them.
-    pub fn path(&self, template: &str) -> String {
-        template.replace("[vhost]", self.vhost).replace("[app]", self.app).replace("[stream]", self.stream)
     }
 }

@@ -390,7 +390,7 @@ fn features() -> Value {
         "build": env!("CARGO_PKG_VERSION"),
         "build2": "",
         "features": {
-            "ssl": true, "hls": true, "hds": false, "callback": false, "api": true, "httpd": true, "dvr": false,
+            "ssl": true, "hls": true, "hds": false, "callback": false, "api": true, "httpd": true, "dvr": true,
             "transcode": false, "ingest": false, "stat": true, "caster": false, "complex_send": true,
             "tcp_nodelay": true, "so_sendbuf": false, "mr": true,
         },

@@ -29,7 +29,10 @@ impl Collector for Now {
         let (received, sent) = super::api::total(server);
         let reloads = server.reloads();
         let live = server.sources.live();
+        let recording = &server.recording;
+        let stalled = recording.stalled.load(Ordering::Relaxed) as usize;
         let gauges = [
+            ("recorder_stalled", "Folders that take no writes at the moment", stalled),
             ("streams", "Streams that are published", live),
             ("clients", "Clients that publish or play", clients.len()),
             ("publishers", "Clients that publish", publishers),
@@ -51,6 +54,12 @@ impl Collector for Now {
             ("receive_bytes", "Bytes received from publishers", received),
             ("send_bytes", "Bytes sent to players", sent),
             ("probes", "Connections that were closed without a word", server.probes.load(Ordering::Relaxed)),
+            (
+                "recorder_lost",
+                "Parts of streams not recorded because their volume was too slow",
+                recording.lost.load(Ordering::Relaxed),
+            ),
+            ("recorder_errors", "Writes of recordings that failed", recording.errors.load(Ordering::Relaxed)),
             ("reloads", "Reloads that were done", reloads.succeeded),
             ("reload_errors", "Reloads that were refused", reloads.failed),
         ];

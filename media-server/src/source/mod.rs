@@ -8,6 +8,7 @@
 mod batch;
 mod clock;
 mod feed;
+mod reader;
 mod registry;
 mod remux;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use batch::{Batch, Builder, Frame, SCRIPT, chunk_stream, kind_bit};
 pub use clock::Clock;
+pub use reader::{MAX_HELD, Reader};
 pub use registry::Sources;
 pub use remux::{Layout, Remux};
 
@@ -110,6 +112,10 @@ struct State {
     audio_without_video: u32,
     /// The oldest batch that each core's players still need.
     needed: Vec<u64>,
+    /// The oldest batch that each [`Reader`] still needs, by its id.
+    held: Vec<(u64, u64)>,
+    /// The last id of a reader.
+    last_reader: u64,
 }
 
 /// A stream.
@@ -170,6 +176,8 @@ impl Source {
             resumed: false,
             audio_without_video: 0,
             needed: vec![u64::MAX; cores],
+            held: Vec::new(),
+            last_reader: 0,
         };
         Source {
             stat,
@@ -208,14 +216,23 @@ impl Source {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Keeps what comes from now on for a reader that is not a player; gives where that starts.
-    pub fn hold(&self, reader: usize) -> u64 {
+    /// Keeps what comes from now on for a new reader; gives its id and where that starts.
+    fn hold(&self) -> (u64, u64) {
         let mut state = self.lock();
+        // A reader that starts between two batches has all of the next one's messages.
+        self.seal(&mut state);
         let head = state.head();
-        if let Some(slot) = state.needed.get_mut(reader) {
-            *slot = (*slot).min(head);
-        }
-        head
+        state.last_reader += 1;
+        let id = state.last_reader;
+        state.held.push((id, head));
+        (id, head)
+    }
+
+    /// Keeps nothing any more for the reader of that id, which then loses what it has not seen.
+    pub fn let_go(&self, reader: u64) {
+        let mut state = self.lock();
+        state.held.retain(|(id, _)| *id != reader);
+        state.trim();
     }
 
     /// Bytes in the ring.
@@ -306,12 +323,25 @@ impl Source {
     /// Brings a core's view up to date. `needed` is the oldest batch its players still need, none without players.
     pub fn sync(&self, core: usize, needed: Option<u64>, view: &mut View, now: Instant) {
         let mut state = self.lock();
-        let due = |opened: Instant| now.saturating_duration_since(opened) >= state.policy.seal_after();
-        if state.opened.is_some_and(due) {
-            self.seal(&mut state);
-        }
         if let Some(slot) = state.needed.get_mut(core) {
             *slot = needed.unwrap_or(u64::MAX);
+        }
+        self.refresh(&mut state, view, now);
+    }
+
+    /// Brings a reader's view up to date; `next` is what it reads next.
+    fn sync_reader(&self, reader: u64, next: u64, view: &mut View, now: Instant) {
+        let mut state = self.lock();
+        if let Some((_, slot)) = state.held.iter_mut().find(|(id, _)| *id == reader) {
+            *slot = next;
+        }
+        self.refresh(&mut state, view, now);
+    }
+
+    fn refresh(&self, state: &mut State, view: &mut View, now: Instant) {
+        let due = |opened: Instant| now.saturating_duration_since(opened) >= state.policy.seal_after();
+        if state.opened.is_some_and(due) {
+            self.seal(state);
         }
         view.live = self.is_live();
         view.headers = Arc::clone(&state.headers);
@@ -350,7 +380,8 @@ impl State {
     fn trim(&mut self) {
         let head = self.head();
         let gop = self.join_at().unwrap_or(head);
-        let needed = self.needed.iter().copied().min().unwrap_or(u64::MAX);
+        let played = self.needed.iter().copied().min().unwrap_or(u64::MAX).min(gop);
+        let needed = self.held.iter().map(|(_, next)| *next).min().unwrap_or(u64::MAX).min(played);
         let newest = self.ring.back().map_or(0, |batch| batch.last_timestamp);
         let queue_ms = self.policy.queue_length.as_millis() as i64;
         let cache_ms = self.policy.fast_cache.as_millis() as i64;
@@ -358,8 +389,9 @@ impl State {
             let age = newest - oldest.last_timestamp;
             let late = age > queue_ms && self.tail < gop;
             let cached = age < cache_ms;
-            let full = self.ring_bytes > MAX_RING;
-            if (self.tail >= gop.min(needed) || cached) && !full && !late {
+            let played = self.tail >= played || cached;
+            let full = self.ring_bytes > if played { MAX_RING } else { MAX_HELD };
+            if (self.tail >= needed || cached) && !full && !late {
                 break;
             }
             self.ring_bytes -= oldest.bytes.len();
