@@ -205,7 +205,10 @@ async fn make(call: &Call) -> Result<(), String> {
     let status = response.status().as_u16();
     let body = Body::new(response.into_body());
     let result = match call.read {
-        Some(bytes) => Ok(fetch(body, bytes).await),
+        Some(bytes) => {
+            fetch(body, bytes).await;
+            Ok(())
+        }
         None => match axum::body::to_bytes(body, MAX_ANSWER).await {
             Ok(body) => judge(status, &body),
             Err(error) => Err(error.to_string()),

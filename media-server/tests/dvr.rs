@@ -1,5 +1,6 @@
 //! DVR of streams that real ffmpeg publishes, read by real ffmpeg.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the numbers are small")]
 
 mod common;
 

@@ -91,14 +91,11 @@ impl Mp4 {
     fn track(&mut self, coding: Coding) -> io::Result<&mut Track> {
         let is_video = |coding: &Coding| matches!(coding, Coding::Video { .. });
         let at = self.tracks.iter().position(|track| is_video(&track.coding) == is_video(&coding));
-        let at = match at {
-            Some(at) => at,
-            None => {
-                self.tracks.push(Track { coding, samples: Samples::new(&self.folder)? });
-                self.tracks.len() - 1
-            }
-        };
-        Ok(&mut self.tracks[at])
+        if at.is_none() {
+            self.tracks.push(Track { coding, samples: Samples::new(&self.folder)? });
+        }
+        let last = self.tracks.len() - 1;
+        Ok(&mut self.tracks[at.unwrap_or(last)])
     }
 
     /// Completes the file.

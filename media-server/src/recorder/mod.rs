@@ -206,9 +206,9 @@ impl Dispatcher<'_> {
             self.ending.push(before);
         }
         let root = plan.root();
-        let stat = &source.stat;
-        if !(Names { vhost: &stat.vhost.name, app: &stat.app, stream: &stat.name }).stay_inside() {
-            tracing::error!("{}: not recorded, the name is no name of files", stat.url());
+        let StreamStat { vhost, app, name, .. } = &*source.stat;
+        if !(Names { vhost: &vhost.name, app, stream: name }).stay_inside() {
+            tracing::error!("{}: not recorded, the name is no name of files", source.stat.url());
             return;
         }
         let Some(writer) = self.writer(&root) else {
