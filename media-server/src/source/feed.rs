@@ -180,7 +180,7 @@ mod tests {
         for jitter in [TimeJitter::Full, TimeJitter::Zero, TimeJitter::Off] {
             let source = source(jitter);
             assert!(source.begin_pull());
-            source.hold(0);
+            source.hold();
             let now = Instant::now();
             for start in [5000, 0, 90_000, 4900] {
                 source.push(TagKind::Video, start, &VIDEO_HEADER, now);
@@ -200,7 +200,7 @@ mod tests {
     fn another_codec_after_a_reconnect_is_told() {
         let source = source(TimeJitter::Full);
         assert!(source.begin_pull());
-        source.hold(0);
+        source.hold();
         let now = Instant::now();
         source.push(TagKind::Video, 0, &VIDEO_HEADER, now);
         source.push(TagKind::Video, 0, &KEYFRAME, now);
