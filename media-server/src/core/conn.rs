@@ -54,6 +54,8 @@ pub(super) struct Publisher {
     pub(super) timeout: std::time::Duration,
     /// What the publisher asked for; none where a link brings the stream.
     pub(super) route: Option<Arc<Route>>,
+    /// The API knows what is sent, by the kinds' bits.
+    pub(super) described: u8,
 }
 
 /// What a connection is.

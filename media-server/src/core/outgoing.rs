@@ -161,8 +161,14 @@ impl Core {
             source.resume();
             let realtime = source.policy().realtime;
             conn.deadline = Some(now + if link.path.has_more() { FIRST } else { STALL });
-            conn.publisher =
-                Some(Publisher { source, started: false, realtime, timeout: STALL, route: None });
+            conn.publisher = Some(Publisher {
+                source,
+                started: false,
+                realtime,
+                timeout: STALL,
+                route: None,
+                described: 0,
+            });
             return Next::Keep;
         }
         link.worked = true;

@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 
 use super::admit::Wish;
 use super::conn::{Conn, MAX_PENDING, Publisher, Role};
-use super::player::{Format, Player};
+use super::player::{Container, Format, Player};
 use super::{Core, Next, PATIENCE};
 use crate::codec;
 use crate::conf::settings::TimeJitter;
-use crate::flv::{self, Role as TagRole, TagKind};
+use crate::flv::{self, Role as TagRole, TagKind, Video, VideoCodec};
 use crate::recorder::{self, Order, Start};
 use crate::rtmp::session::{Event, Identity, MAX_MEDIA, PublishKind, Session};
 use crate::rtmp::url::Target;
-use crate::source::Reader;
+use crate::source::{Reader, Remux, Source, kind_bit};
 use crate::upstream::Route;
 
 impl Core {
@@ -196,8 +196,14 @@ impl Core {
         let realtime = policy.realtime;
         let route = Arc::new(Route::new(target, session.connected(), &source.stat.vhost.name));
         self.sync_forwards(&source, &route);
-        conn.publisher =
-            Some(Publisher { source, started: false, realtime, timeout: normal, route: Some(route) });
+        conn.publisher = Some(Publisher {
+            source,
+            started: false,
+            realtime,
+            timeout: normal,
+            route: Some(route),
+            described: 0,
+        });
         // Players that were here first look around.
         self.server.wake_all();
         Next::Keep
@@ -219,17 +225,35 @@ impl Core {
             }
             TagKind::Video => {
                 source.stat.frames.fetch_add(1, Ordering::Relaxed);
-                if flv::video_role(payload) == TagRole::SequenceHeader {
-                    source.stat.media().video = codec::video_info(payload);
-                }
             }
-            TagKind::Audio => {
-                if flv::audio_role(payload) == TagRole::SequenceHeader {
-                    source.stat.media().audio = codec::audio_info(payload);
-                }
-            }
+            TagKind::Audio => {}
+        }
+        // Not every codec has a sequence header: then the first frame tells what it is.
+        if flv::role(kind, payload) == TagRole::SequenceHeader || publisher.described & kind_bit(kind) == 0 {
+            publisher.described |= kind_bit(kind);
+            self.describe(source, kind, payload);
         }
         source.push(kind, timestamp, payload, self.now);
+    }
+
+    /// Tells the API, and who reads the log, what a publisher sends.
+    fn describe(&self, source: &Source, kind: TagKind, payload: &[u8]) {
+        if kind == TagKind::Audio {
+            source.stat.media().audio = codec::audio_info(payload);
+            return;
+        }
+        let before = std::mem::replace(&mut source.stat.media().video, codec::video_info(payload));
+        let Some(video) = Video::read(payload).filter(|_| before.is_none()) else { return };
+        let settings = self.server.settings();
+        let Some(vhost) = settings.vhost(&source.stat.vhost.name) else { return };
+        let mount = vhost.http_remux.as_deref().and_then(Container::of_mount);
+        let ts = mount == Some(Container::Remuxed(Remux::Ts));
+        if !matches!(video.codec, VideoCodec::Avc | VideoCodec::Hevc) && (vhost.hls.is_some() || ts) {
+            let (url, codec) = (source.stat.url(), video.codec.name());
+            tracing::warn!(
+                "{url}: HLS and HTTP-TS leave its video out: {codec} is relayed by RTMP and FLV alone"
+            );
+        }
     }
 
     pub(super) fn stop_publishing(&mut self, conn: &mut Conn) {

@@ -26,11 +26,15 @@ impl Session {
             field("srs_id", &identity.id),
             field("srs_server_id", &identity.server_id),
         ]);
-        let properties = Value::Object(vec![
+        let mut properties = vec![
             field("fmsVer", "FMS/3,5,3,888"),
             ("capabilities".to_owned(), Value::Number(127.0)),
             ("mode".to_owned(), Value::Number(1.0)),
-        ]);
+        ];
+        if self.connect.as_ref().is_some_and(|connect| connect.enhanced) {
+            properties.extend(capabilities());
+        }
+        let properties = Value::Object(properties);
         let info = Value::Object(vec![
             field("level", "status"),
             field("code", "NetConnection.Connect.Success"),
@@ -63,6 +67,22 @@ pub(super) fn result(out: &mut Vec<u8>, id: f64, values: &[Value]) {
     let mut all = vec![Value::string("_result"), Value::Number(id)];
     all.extend_from_slice(values);
     chunk::command(out, &all);
+}
+
+/// What the server says of Enhanced RTMP to clients that speak it ("Enhancing NetConnection connect Command"): every
+/// codec is forwarded, and so are nanoseconds of timestamps in their modifiers.
+fn capabilities() -> [(String, Value); 4] {
+    const CAN_FORWARD: f64 = 4.0;
+    const MOD_EX: f64 = 4.0;
+    const TIMESTAMP_NANO_OFFSET: f64 = 8.0;
+    let four_ccs = ["hvc1", "av01", "vp09", "avc1", "mp4a", "Opus", "ac-3", "ec-3", ".mp3", "fLaC"];
+    let any = || Value::Object(vec![("*".to_owned(), Value::Number(CAN_FORWARD))]);
+    [
+        ("fourCcList".to_owned(), Value::StrictArray(four_ccs.map(Value::string).to_vec())),
+        ("videoFourCcInfoMap".to_owned(), any()),
+        ("audioFourCcInfoMap".to_owned(), any()),
+        ("capsEx".to_owned(), Value::Number(MOD_EX + TIMESTAMP_NANO_OFFSET)),
+    ]
 }
 
 fn status_values(command: &str, level: &str, code: &str, description: &str) -> Vec<Value> {

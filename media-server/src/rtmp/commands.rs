@@ -130,5 +130,7 @@ fn read_connect(arguments: Option<&Value>, count: usize) -> Result<Connect, Erro
         return Err(Error::Connect("tcUrl is missing".into()));
     }
     let target = Target::from_connect(&tc_url, &text("app")).map_err(|e| Error::Connect(e.to_string()))?;
-    Ok(Connect { tc_url, page_url: text("pageUrl"), swf_url: text("swfUrl"), target })
+    let has = |name: &str| arguments.is_some_and(|fields| fields.get(name).is_some());
+    let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"].into_iter().any(has);
+    Ok(Connect { tc_url, page_url: text("pageUrl"), swf_url: text("swfUrl"), target, enhanced })
 }

@@ -48,6 +48,8 @@ pub struct Connect {
     pub swf_url: String,
     /// Host, vhost, app and parameters; the stream is still empty.
     pub target: Target,
+    /// The client speaks Enhanced RTMP.
+    pub enhanced: bool,
 }
 
 /// What a client did.
@@ -326,6 +328,54 @@ mod tests {
         let body = amf0::encode_all(&connect_command("rtmp://h/live"));
         chunk::write(&mut bytes, 128, 3, message_type::COMMAND_AMF0, 0, 0, &body);
         bytes
+    }
+
+    /// The fields of connect's answer to a client that says this of itself.
+    fn answer_to(more: Vec<(String, Value)>) -> Vec<(String, Value)> {
+        let mut command = connect_command("rtmp://h/live");
+        if let Some(Value::Object(fields)) = command.last_mut() {
+            fields.extend(more);
+        }
+        let mut bytes = hello();
+        chunk::write(&mut bytes, 128, 3, message_type::COMMAND_AMF0, 0, 0, &amf0::encode_all(&command));
+        let mut session = Session::new(1, 1);
+        let (mut input, mut out) = (&bytes[..], Vec::new());
+        assert!(matches!(session.read(&mut input, &mut out), Ok(Some(Event::Connect(_)))));
+        out.clear();
+        let identity = Identity {
+            signature: "SRS/4.0.271(Leo)".into(),
+            version: "4.0.271".into(),
+            server_ip: "127.0.0.1".into(),
+            pid: 1,
+            id: "abc".into(),
+            server_id: "vid-x".into(),
+        };
+        session.accept_connect(&mut out, &identity);
+        let mut reader = Reader::new(1 << 20);
+        reader.set_chunk_size(60_000).unwrap();
+        let mut answers = &out[..];
+        loop {
+            let message = reader.read(&mut answers).unwrap().unwrap();
+            if message.kind == message_type::COMMAND_AMF0 {
+                return amf0::decode_all(&message.payload).unwrap()[2].fields().to_vec();
+            }
+        }
+    }
+
+    #[test]
+    fn who_speaks_enhanced_rtmp_is_told_what_is_forwarded() {
+        let names =
+            |fields: &[(String, Value)]| fields.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&answer_to(Vec::new())), ["fmsVer", "capabilities", "mode"]);
+        let list = Value::StrictArray(vec![Value::string("hvc1")]);
+        let answer = answer_to(vec![("fourCcList".to_owned(), list)]);
+        let more = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"];
+        assert_eq!(names(&answer)[3..], more);
+        let Value::StrictArray(list) = &answer[3].1 else { panic!("{:?}", answer[3]) };
+        assert!(list.contains(&Value::string("hvc1")) && list.contains(&Value::string("av01")));
+        assert_eq!(answer[4].1.get("*"), Some(&Value::Number(4.0)));
+        assert_eq!(answer[6].1, Value::Number(12.0));
+        assert_eq!(names(&answer_to(vec![("capsEx".to_owned(), Value::Number(1.0))]))[3..], more);
     }
 
     #[test]

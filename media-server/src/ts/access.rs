@@ -1,18 +1,27 @@
-//! FLV's payloads as transport streams want them: Annex B for H.264, ADTS for AAC.
+//! FLV's payloads as transport streams want them: Annex B for H.264 and H.265, ADTS for AAC.
 
 use super::writer::{Program, StreamType};
-use crate::flv::{self, Role};
+use crate::codec::hevc::Configuration;
+use crate::flv::{Audio, AudioCodec, Packet, Video, VideoCodec};
 use crate::source::Headers;
 
 /// What the sequence headers said.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// SPS and PPS in Annex B, and how many bytes a NAL unit's length has.
-    avc: Option<(Vec<u8>, usize)>,
+    video: Option<VideoConfig>,
     /// AAC's AudioSpecificConfig, its first two bytes.
     aac: Option<[u8; 2]>,
     /// MP3 came.
     mp3: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct VideoConfig {
+    kind: StreamType,
+    /// The parameter sets in Annex B.
+    parameters: Vec<u8>,
+    /// How many bytes a NAL unit's length has.
+    length_size: usize,
 }
 
 const START: [u8; 4] = [0, 0, 0, 1];
@@ -20,7 +29,7 @@ const START: [u8; 4] = [0, 0, 0, 1];
 impl Config {
     /// Video's coding.
     pub fn video(&self) -> Option<StreamType> {
-        self.avc.as_ref().map(|_| StreamType::Avc)
+        self.video.as_ref().map(|video| video.kind)
     }
 
     /// Audio's coding.
@@ -49,34 +58,41 @@ impl Config {
 
     /// Looks at a frame of audio that has no sequence header.
     pub fn see_audio(&mut self, payload: &[u8]) {
-        self.mp3 |= payload.first().is_some_and(|first| matches!(first >> 4, 2 | 14));
+        self.mp3 |= Audio::read(payload).is_some_and(|audio| audio.codec == AudioCodec::Mp3);
     }
 
-    /// Takes a video sequence header; what is not H.264 or broken leaves no video.
+    /// Takes a video sequence header; what is neither H.264 nor H.265, or broken, leaves no video.
     pub fn set_video(&mut self, payload: &[u8]) {
-        self.avc = parse_avc(payload);
+        self.video = Video::read(payload).and_then(|video| match video.codec {
+            VideoCodec::Avc => parse_avc(video.body),
+            VideoCodec::Hevc => parse_hevc(video.body),
+            _ => None,
+        });
     }
 
     /// Takes an audio sequence header.
     pub fn set_audio(&mut self, payload: &[u8]) {
-        let config = payload.get(2..4).filter(|_| payload[0] >> 4 == 10);
-        self.aac = config.map(|config| [config[0], config[1]]);
+        let audio = Audio::read(payload).filter(|audio| audio.codec == AudioCodec::Aac);
+        self.aac = audio.and_then(|audio| audio.body.first_chunk().copied());
     }
 
     /// One video message in Annex B, with the distance from decoding to showing in milliseconds; none when it is no
     /// frame or broken.
     pub fn annex_b(&self, payload: &[u8], out: &mut Vec<u8>) -> Option<u32> {
-        let (parameters, length_size) = self.avc.as_ref()?;
-        if payload.first()? & 0x8f != 7 || *payload.get(1)? != 1 {
+        let VideoConfig { kind, parameters, length_size } = self.video.as_ref()?;
+        let video = Video::read(payload)?;
+        let hevc = *kind == StreamType::Hevc;
+        if video.packet != Packet::Frame
+            || video.codec != if hevc { VideoCodec::Hevc } else { VideoCodec::Avc }
+        {
             return None;
         }
-        let composition = u32::from_be_bytes([0, *payload.get(2)?, *payload.get(3)?, *payload.get(4)?]);
         out.extend_from_slice(&START);
-        out.extend_from_slice(&[9, 0xf0]);
-        if flv::video_role(payload) == Role::Keyframe {
+        out.extend_from_slice(if hevc { &[0x46, 1, 0x50] } else { &[9, 0xf0] });
+        if video.keyframe {
             out.extend_from_slice(parameters);
         }
-        let mut rest = payload.get(5..)?;
+        let mut rest = video.body;
         while !rest.is_empty() {
             let length = rest
                 .get(..*length_size)?
@@ -84,22 +100,27 @@ impl Config {
                 .fold(0usize, |length, byte| length << 8 | usize::from(*byte));
             let nal = rest.get(*length_size..length_size.checked_add(length)?)?;
             // Delimiters and parameter sets stand before already.
-            if nal.first().is_some_and(|first| !matches!(first & 0x1f, 7..=9)) {
+            let said = |first: &u8| match hevc {
+                true => matches!(first >> 1 & 0x3f, 32..=35),
+                false => matches!(first & 0x1f, 7..=9),
+            };
+            if nal.first().is_some_and(|first| !said(first)) {
                 out.extend_from_slice(&START[1..]);
                 out.extend_from_slice(nal);
             }
             rest = &rest[length_size + length..];
         }
-        // 24 bits with a sign; showing before decoding is nonsense.
-        Some(if composition & 0x0080_0000 != 0 { 0 } else { composition })
+        // Showing before decoding is nonsense.
+        Some(video.composition.max(0) as u32)
     }
 
     /// One audio message with its header; none when it is no frame.
     pub fn audio_frame(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        match payload.first()? >> 4 {
-            10 if *payload.get(1)? == 1 => {
+        let audio = Audio::read(payload)?;
+        let frame = Some(audio.body).filter(|frame| !frame.is_empty() && audio.packet == Packet::Frame)?;
+        match audio.codec {
+            AudioCodec::Aac => {
                 let config = u16::from_be_bytes(self.aac?);
-                let frame = payload.get(2..).filter(|frame| !frame.is_empty())?;
                 // ADTS knows four object types; HE-AAC is signalled as LC.
                 let object = match config >> 11 {
                     kind @ 1..=4 => kind - 1,
@@ -120,9 +141,9 @@ impl Config {
                 out.extend_from_slice(frame);
                 Some(())
             }
-            2 | 14 => {
+            AudioCodec::Mp3 => {
                 self.mp3 = true;
-                out.extend_from_slice(payload.get(1..).filter(|frame| !frame.is_empty())?);
+                out.extend_from_slice(frame);
                 Some(())
             }
             _ => None,
@@ -135,11 +156,13 @@ pub fn ticks(milliseconds: i64) -> u64 {
     milliseconds.max(0) as u64 * 90
 }
 
-fn parse_avc(payload: &[u8]) -> Option<(Vec<u8>, usize)> {
-    if payload.first()? & 0x8f != 7 {
-        return None;
-    }
-    let record = payload.get(5..)?;
+fn parse_hevc(record: &[u8]) -> Option<VideoConfig> {
+    let Configuration { length_size, parameter_sets } = Configuration::read(record)?;
+    let parameters = parameter_sets.iter().flat_map(|nal| [&START, *nal].concat()).collect();
+    Some(VideoConfig { kind: StreamType::Hevc, parameters, length_size })
+}
+
+fn parse_avc(record: &[u8]) -> Option<VideoConfig> {
     let length_size = usize::from(record.get(4)? & 3) + 1;
     let mut annex_b = Vec::new();
     let mut at = 5;
@@ -156,7 +179,8 @@ fn parse_avc(payload: &[u8]) -> Option<(Vec<u8>, usize)> {
             at += 2 + length;
         }
     }
-    (!annex_b.is_empty()).then_some((annex_b, length_size))
+    let video = VideoConfig { kind: StreamType::Avc, parameters: annex_b, length_size };
+    (!video.parameters.is_empty()).then_some(video)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ const AUDIO_PID: u16 = 0x101;
 pub enum StreamType {
     /// H.264.
     Avc = 0x1b,
+    /// H.265.
+    Hevc = 0x24,
     /// AAC in ADTS.
     Aac = 0x0f,
     /// MP3.

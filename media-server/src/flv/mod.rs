@@ -1,4 +1,12 @@
-//! FLV (Adobe's "FLV and F4V 10.1", annex E): tags, and what the first bytes of audio and video say.
+//! FLV (Adobe's "FLV and F4V 10.1", annex E): tags, and what the first bytes of audio and video say, in Enhanced RTMP's
+//! extended headers too.
+
+mod audio;
+mod enhanced;
+mod video;
+
+pub use audio::{Audio, AudioCodec};
+pub use video::{Packet, Video, VideoCodec};
 
 use crate::amf0::{self, Value};
 
@@ -49,33 +57,14 @@ pub enum Role {
     Frame,
 }
 
-/// The role of a video payload; enhanced RTMP's (HEVC, AV1) too.
+/// The role of a video payload; a cut-off one is a frame as any.
 pub fn video_role(payload: &[u8]) -> Role {
-    let Some(first) = payload.first() else { return Role::Frame };
-    let keyframe = first >> 4 & 7 == 1;
-    if first & 0x80 != 0 {
-        return match first & 0x0f {
-            0 => Role::SequenceHeader,
-            1 | 3 if keyframe => Role::Keyframe,
-            _ => Role::Frame,
-        };
-    }
-    // Codec 7 is AVC, 12 the HEVC of Chinese CDNs: both have a packet type, whose 0 is the configuration.
-    match (first & 0x0f, payload.get(1)) {
-        (7 | 12, Some(0)) => Role::SequenceHeader,
-        (7 | 12, Some(2)) => Role::Frame,
-        _ if keyframe => Role::Keyframe,
-        _ => Role::Frame,
-    }
+    Video::read(payload).map_or(Role::Frame, |video| video.role())
 }
 
-/// The role of an audio payload: AAC (and enhanced RTMP's codecs) have configuration.
+/// The role of an audio payload.
 pub fn audio_role(payload: &[u8]) -> Role {
-    match (payload.first().map(|first| first >> 4), payload.get(1)) {
-        (Some(10), Some(0)) => Role::SequenceHeader,
-        (Some(9), _) if payload[0] == 0x90 => Role::SequenceHeader,
-        _ => Role::Frame,
-    }
+    Audio::read(payload).map_or(Role::Frame, |audio| audio.role())
 }
 
 /// The role of a payload.
@@ -177,12 +166,12 @@ mod tests {
     #[test]
     fn roles_of_video_and_audio() {
         let cases: [(&[u8], Role); 9] = [
-            (&[0x17, 0, 0], Role::SequenceHeader),
-            (&[0x17, 1, 0], Role::Keyframe),
-            (&[0x27, 1, 0], Role::Frame),
-            (&[0x17, 2, 0], Role::Frame),
+            (&[0x17, 0, 0, 0, 0], Role::SequenceHeader),
+            (&[0x17, 1, 0, 0, 0], Role::Keyframe),
+            (&[0x27, 1, 0, 0, 0], Role::Frame),
+            (&[0x17, 2, 0, 0, 0], Role::Frame),
             (&[0x90, b'h', b'v', b'c', b'1'], Role::SequenceHeader),
-            (&[0x91, b'h', b'v', b'c', b'1'], Role::Keyframe),
+            (&[0x91, b'h', b'v', b'c', b'1', 0, 0, 0], Role::Keyframe),
             (&[0xa3, b'a', b'v', b'0', b'1'], Role::Frame),
             (&[0x12], Role::Keyframe),
             (&[], Role::Frame),
