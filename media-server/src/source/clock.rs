@@ -24,6 +24,11 @@ impl Clock {
         self.discontinued = self.last.is_some();
     }
 
+    /// The ring's present timestamp: metadata's, whose own is often of another clock (SRS ignores it too).
+    pub fn now(&self) -> i64 {
+        self.corrected
+    }
+
     /// The ring's timestamp, in milliseconds, for a publisher's.
     pub fn correct(&mut self, jitter: TimeJitter, timestamp: u32) -> i64 {
         if std::mem::take(&mut self.discontinued) {

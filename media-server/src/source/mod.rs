@@ -300,7 +300,10 @@ impl Source {
         if keyframe {
             state.gop_start = state.policy.gop_cache.then(|| state.head());
         }
-        let timestamp = state.clock.correct(state.policy.jitter, timestamp);
+        let timestamp = match kind {
+            TagKind::Script => state.clock.now(),
+            TagKind::Audio | TagKind::Video => state.clock.correct(state.policy.jitter, timestamp),
+        };
         state.builder.push(kind, role, timestamp, payload);
         state.opened.get_or_insert(now);
     }
