@@ -1,6 +1,7 @@
 //! mpeg2ts-reader and m3u8-rs, written by others, find in our segments and playlists what was published.
 #![allow(missing_docs, unreachable_pub, reason = "a macro of mpeg2ts-reader makes public items")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
+#![allow(clippy::cast_precision_loss, reason = "seconds of a short file")]
 
 mod common;
 
