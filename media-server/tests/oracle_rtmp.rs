@@ -373,6 +373,7 @@ fn converse(intent: Intent) -> (Vec<String>, Vec<String>) {
                 Event::Media(kind, time, payload) => {
                     saw_client.push(format!("{kind:?} {time} {}", payload.len()));
                 }
+                _ => {}
             }
         }
     }
