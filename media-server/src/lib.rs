@@ -15,6 +15,7 @@
 //! * [`http`]: the API, files and probes, on a thread of their own; [`stat`] is what the API tells.
 //! * [`recorder`] reads the rings on threads of its own, one a volume, and writes [`hls`] and [`dvr`]; [`ts`] is the
 //!   container of HLS and of HTTP-TS.
+//! * [`tls`] is HTTPS on the cores, [`real_ip`] and [`proxy_protocol`] tell who a client is, [`limits`] how many may come.
 //! * [`server`] is what the threads share, [`cli`] starts them.
 #![allow(
     clippy::cast_possible_truncation,
@@ -50,6 +51,7 @@ pub mod security;
 pub mod server;
 pub mod source;
 pub mod stat;
+pub mod tls;
 pub mod ts;
 pub mod upstream;
 pub mod websocket;

@@ -18,6 +18,7 @@ use crate::http::guard::{self, Token};
 use crate::recorder::{self, Order, Plan, Start};
 use crate::server::{Command, Server, Service};
 use crate::source::{Policy, Reader, Source};
+use crate::tls::{self, Https};
 
 /// Why nothing was reloaded.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A certificate can't be used.
+    #[error(transparent)]
+    Certificate(#[from] tls::Error),
     /// The server was not started from a file.
     #[error("this server has no configuration file")]
     NoFile,
@@ -46,6 +50,11 @@ pub fn addresses(settings: &Settings) -> BTreeSet<(Service, SocketAddr)> {
     let mut wanted: BTreeSet<_> = settings.listen.iter().map(|address| (Service::Rtmp, *address)).collect();
     wanted.extend(settings.http_api.as_ref().map(|api| (Service::Api, api.listen)));
     wanted.extend(settings.http_server.as_ref().map(|http| (Service::Http, http.listen)));
+    let https = |https: &Option<Https>| https.as_ref().map(|https| https.listen);
+    let api = settings.http_api.as_ref().and_then(|api| https(&api.https));
+    let http = settings.http_server.as_ref().and_then(|http| https(&http.https));
+    wanted.extend(api.map(|listen| (Service::ApiTls, listen)));
+    wanted.extend(http.map(|listen| (Service::HttpTls, listen)));
     wanted
 }
 
@@ -66,7 +75,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Reads the file again and does what changed.
-pub fn reload(server: &Server, path: Option<&Path>) -> Result<(), Error> {
+pub fn reload(server: &Arc<Server>, path: Option<&Path>) -> Result<(), Error> {
     let result =
         path.ok_or(Error::NoFile).and_then(|path| Ok(conf::load(path)?)).and_then(|new| apply(server, new));
     match &result {
@@ -77,10 +86,11 @@ pub fn reload(server: &Server, path: Option<&Path>) -> Result<(), Error> {
     result
 }
 
-fn apply(server: &Server, new: Settings) -> Result<(), Error> {
+fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
     let old = server.settings();
     let token = token(&new)?;
     let (before, after) = (addresses(&old), addresses(&new));
+    let certificates = tls::load(&new)?;
     // All new listeners first: when one can't be had, nothing has changed.
     let mut opened = Vec::new();
     for (service, address) in after.difference(&before) {
@@ -105,8 +115,10 @@ fn apply(server: &Server, new: Settings) -> Result<(), Error> {
         tracing::warn!("{warning}");
     }
     server.guard.set(token);
+    server.certificates.set(certificates);
     server.set_settings(new);
     let new = server.settings();
+    server.certificate_watch.follow(server, &new);
     for vhost in &old.vhosts {
         match new.vhosts.iter().find(|other| other.name == vhost.name) {
             None => tracing::info!("vhost {} removed, reload its streams.", vhost.name),

@@ -13,6 +13,7 @@ use crate::limits::{Addresses, Place};
 use crate::recorder::{Counters, Order};
 use crate::source::Sources;
 use crate::stat::Stat;
+use crate::tls;
 use crate::upstream::worker::Lookup;
 
 /// The SRS that this server is compatible with, unless `SRS_COMPATIBILITY_VERSION` names another.
@@ -55,6 +56,21 @@ pub enum Service {
     Api,
     /// `http_server`.
     Http,
+    /// `http_api.https`.
+    ApiTls,
+    /// `http_server.https`.
+    HttpTls,
+}
+
+impl Service {
+    /// What is spoken inside of TLS.
+    pub fn without_tls(self) -> Self {
+        match self {
+            Service::ApiTls => Service::Api,
+            Service::HttpTls => Service::Http,
+            plain @ (Service::Rtmp | Service::Api | Service::Http) => plain,
+        }
+    }
 }
 
 /// A message to a core.
@@ -127,6 +143,8 @@ impl CoreHandle {
 pub struct Handoff {
     /// The connection.
     pub stream: TcpStream,
+    /// TLS, where the port has it.
+    pub tls: Option<Box<tls::Session>>,
     /// The client.
     pub peer: SocketAddr,
     /// Which port it came to.
@@ -174,6 +192,10 @@ pub struct Server {
     pub recording: Counters,
     /// Connections on all cores and in the API.
     pub connections: AtomicUsize,
+    /// The certificates of ports with TLS.
+    pub certificates: tls::Certificates,
+    /// What notices that their files change.
+    pub certificate_watch: tls::Watch,
     /// Connections by address, where that is limited.
     pub addresses_of_clients: Arc<Addresses>,
     /// Connections that were closed before they said a word: health probes.
@@ -216,6 +238,8 @@ impl Server {
             http,
             settings: RwLock::new(Arc::new(settings)),
             connections: AtomicUsize::new(0),
+            certificates: tls::Certificates::default(),
+            certificate_watch: tls::Watch::default(),
             addresses_of_clients: Arc::default(),
             probes: AtomicU64::new(0),
             draining: AtomicBool::new(false),

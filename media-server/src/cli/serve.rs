@@ -22,6 +22,7 @@ use crate::log;
 use crate::recorder::{self, Order};
 use crate::reload;
 use crate::server::{Command, CoreHandle, Server, Service, Version};
+use crate::tls;
 use crate::upstream::worker;
 
 /// Set for the process in the background that `daemon on` starts.
@@ -243,10 +244,13 @@ impl Running {
         let (orders, ordered) = mpsc::channel();
         let (hooks, hooked) = hooks::queue();
         let (lookups, looked_up) = worker::queue();
+        let certificates = tls::load(&settings)?;
         let mut server = Server::new(settings, version, handles, sender, orders, hooks, lookups);
         server.path = path;
         server.guard.set(token);
         let server = Arc::new(server);
+        server.certificates.set(certificates);
+        server.certificate_watch.follow(&server, &server.settings());
         let mut listeners = Vec::new();
         for (service, address) in wanted {
             let listener = reload::listen(address).map_err(|error| format!("{address}: {error}"))?;

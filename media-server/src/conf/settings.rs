@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::real_ip::RealIp;
 use crate::refer::Refer;
 use crate::security::Security;
+use crate::tls::Https;
 
 /// The vhost that stands for all names that have none of their own.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
@@ -73,6 +74,8 @@ pub struct HttpApi {
     pub allow_reload: bool,
     /// `auth`, where enabled.
     pub auth: Option<Auth>,
+    /// `https`, where enabled.
+    pub https: Option<Https>,
 }
 
 /// `http_server { … }`.
@@ -84,6 +87,8 @@ pub struct HttpServer {
     pub dir: PathBuf,
     /// `crossdomain`.
     pub crossdomain: bool,
+    /// `https`, where enabled.
+    pub https: Option<Https>,
 }
 
 /// `time_jitter`.
@@ -227,7 +232,18 @@ fn http_api(block: &Directive) -> Result<HttpApi, Fault> {
         raw_api: raw.is_some_and(|raw| raw.on("enabled")),
         allow_reload: raw.is_some_and(|raw| raw.on("allow_reload")),
         auth: Auth::read(block.get("auth"))?,
+        https: https(block, "http_api.https", "1990")?,
     })
+}
+
+fn https(block: &Directive, directive: &'static str, port: &str) -> Result<Option<Https>, Fault> {
+    let Some(block) = block.get("https").filter(|block| block.on("enabled")) else { return Ok(None) };
+    Ok(Some(Https {
+        directive,
+        listen: address(block.value("listen").unwrap_or(port), line_of(block, "listen"))?,
+        key: block.value("key").unwrap_or("./conf/server.key").into(),
+        cert: block.value("cert").unwrap_or("./conf/server.crt").into(),
+    }))
 }
 
 fn http_server(block: &Directive) -> Result<HttpServer, Fault> {
@@ -235,6 +251,7 @@ fn http_server(block: &Directive) -> Result<HttpServer, Fault> {
         listen: address(block.value("listen").unwrap_or("8080"), line_of(block, "listen"))?,
         dir: block.value("dir").unwrap_or("./objs/nginx/html").into(),
         crossdomain: block.not_off("crossdomain"),
+        https: https(block, "http_server.https", "8088")?,
     })
 }
 

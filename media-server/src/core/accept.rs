@@ -9,10 +9,12 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 
 use super::conn::{Conn, Out, Role};
+use super::transport::Transport;
 use super::{Core, LISTENERS};
 use crate::ids;
 use crate::rtmp::session::Session;
 use crate::server::{Command, Service};
+use crate::tls;
 
 impl Core {
     /// Accepts from a listener; `address` is its name in the configuration.
@@ -89,11 +91,19 @@ impl Core {
             self.conns.push(None);
             self.conns.len() - 1
         });
+        let tls = match self.server.certificates.config(service).map(tls::Session::new).transpose() {
+            Ok(session) => session.map(Box::new),
+            Err(error) => {
+                tracing::error!("{peer}: {error}");
+                self.forget(index);
+                return;
+            }
+        };
         let settings = self.server.settings();
         let awaits_proxy = settings.real_ip.proxy_protocol && settings.real_ip.trusts(peer.ip());
         let role = match service {
             Service::Rtmp => Role::Rtmp(Box::new(Session::new(ids::random(), self.uptime_seconds()))),
-            Service::Api | Service::Http => Role::HttpHead(Vec::new()),
+            Service::Api | Service::Http | Service::ApiTls | Service::HttpTls => Role::HttpHead(Vec::new()),
         };
         // Half-open peers are found by the kernel: players have no deadline of their own.
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(
@@ -102,12 +112,12 @@ impl Core {
                 .with_interval(Duration::from_secs(15)),
         );
         let mut conn = Box::new(Conn {
-            stream,
+            transport: Transport { socket: stream, tls },
             peer,
             awaits_proxy,
             heard: false,
             place: None,
-            service,
+            service: service.without_tls(),
             id: ids::connection(),
             role,
             out: Out::default(),
@@ -121,7 +131,8 @@ impl Core {
             watched: None,
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut conn.stream, Token(index), interest) {
+        if let Err(error) = self.poll.registry().register(&mut conn.transport.socket, Token(index), interest)
+        {
             tracing::error!("{peer}: {error}");
             self.forget(index);
             return;

@@ -23,7 +23,7 @@ impl Core {
     ) -> Next {
         let policy = source.policy();
         if policy.nodelay || policy.realtime {
-            let _ = conn.stream.set_nodelay(true);
+            let _ = conn.transport.socket.set_nodelay(true);
         }
         let key = Arc::as_ptr(&source).addr();
         let entry = if let Some(entry) = self.wheel_of.get(&key) {

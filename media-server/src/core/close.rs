@@ -48,7 +48,8 @@ impl Core {
         } else if conn.service != Service::Rtmp || !reason.is_empty() {
             tracing::debug!(cid = %conn.id, "{} closed: {reason}", conn.peer);
         }
-        let _ = self.poll.registry().deregister(&mut conn.stream);
+        conn.transport.close();
+        let _ = self.poll.registry().deregister(&mut conn.transport.socket);
         self.forget(index);
     }
 

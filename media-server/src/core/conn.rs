@@ -1,15 +1,14 @@
 //! A connection of a core: its socket, what is still to be written, and what it is.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::net::TcpStream;
-
 use super::admit::Pending;
 use super::outgoing::Outgoing;
 use super::player::Player;
+use super::transport::Transport;
 use crate::hooks::Watched;
 use crate::limits::Place;
 use crate::rtmp::session::Session;
@@ -77,8 +76,8 @@ pub(super) enum Role {
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of one another")]
 #[derive(Debug)]
 pub(super) struct Conn {
-    /// The socket.
-    pub(super) stream: TcpStream,
+    /// The socket, and TLS where the port has it.
+    pub(super) transport: Transport,
     /// The client's address, as far as is known: the socket's, or what a trusted proxy said.
     pub(super) peer: SocketAddr,
     /// A PROXY header may come before anything else.
@@ -116,32 +115,50 @@ pub(super) struct Conn {
 /// What a read gave.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReadResult {
-    /// So many bytes.
-    Bytes(usize),
+    /// So many bytes; there may be more in the socket.
+    Bytes { count: usize, more: bool },
     /// Nothing for now.
     Blocked,
     /// The peer closed or the connection broke.
     Closed,
+    /// What came is no TLS, or none that this server takes.
+    Broken(String),
 }
 
 impl Conn {
     /// Reads once.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> ReadResult {
-        loop {
-            return match self.stream.read(buffer) {
-                Ok(0) => ReadResult::Closed,
-                Ok(count) => ReadResult::Bytes(count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => ReadResult::Blocked,
-                Err(_) => ReadResult::Closed,
-            };
+        let result = self.transport.read(buffer);
+        if self.transport.is_pending() && !self.flush_transport() {
+            return ReadResult::Closed;
         }
+        result
+    }
+
+    /// Writes what the transport has taken; false when the connection broke.
+    pub(super) fn flush_transport(&mut self) -> bool {
+        let flushed = self.transport.flush();
+        self.blocked |= matches!(flushed, Ok(false));
+        flushed.is_ok()
+    }
+
+    /// Writes some of `slices`, which hold `offered` bytes; tells how many, and whether the socket takes no more.
+    pub(super) fn write_vectored(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        offered: usize,
+    ) -> std::io::Result<(usize, bool)> {
+        let written = self.transport.write_vectored(slices)?;
+        Ok((written, written < offered || self.transport.is_pending()))
     }
 
     /// Writes what waits in `out`; false when the connection broke.
     pub(super) fn flush(&mut self) -> bool {
+        if !self.flush_transport() {
+            return false;
+        }
         while !self.out.is_empty() {
-            match self.stream.write(&self.out.bytes[self.out.written..]) {
+            match self.transport.write(&self.out.bytes[self.out.written..]) {
                 Ok(0) => return false,
                 Ok(count) => {
                     self.out.written += count;
@@ -157,6 +174,7 @@ impl Conn {
         }
         // An idle player keeps no buffer.
         self.out = Out::default();
+        self.blocked |= self.transport.is_pending();
         true
     }
 

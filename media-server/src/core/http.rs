@@ -218,14 +218,15 @@ impl Core {
         let Role::HttpHead(head) = std::mem::replace(&mut conn.role, Role::HttpPlay) else {
             return Next::Keep;
         };
-        if self.poll.registry().deregister(&mut conn.stream).is_err() {
+        if self.poll.registry().deregister(&mut conn.transport.socket).is_err() {
             return Next::Close("the connection broke".into());
         }
         // The socket has no other form than the one in `conn`: the handle is duplicated and the first one dropped.
-        match duplicate(&conn.stream) {
+        match duplicate(&conn.transport.socket) {
             Ok(stream) => {
                 let place = conn.place.take();
-                let handoff = Handoff { stream, peer: conn.peer, service: conn.service, head, place };
+                let tls = conn.transport.tls.take();
+                let handoff = Handoff { stream, tls, peer: conn.peer, service: conn.service, head, place };
                 if self.server.http.send(handoff).is_err() {
                     tracing::error!("the API has ended");
                 }

@@ -18,6 +18,7 @@ mod ready;
 mod rotor;
 mod rtmp;
 mod sweep;
+mod transport;
 mod websocket;
 mod wheel;
 
@@ -126,7 +127,7 @@ impl Core {
             self.free.append(&mut self.closed);
             for _ in 0..self.unread.len() {
                 if let Some(index) = self.unread.pop_front() {
-                    self.readable(index);
+                    self.readable(index, true);
                 }
             }
             for event in &events {
@@ -138,7 +139,7 @@ impl Core {
                             self.writable(index);
                         }
                         if event.is_readable() || event.is_read_closed() || event.is_error() {
-                            self.readable(index);
+                            self.readable(index, event.is_read_closed() || event.is_error());
                         }
                     }
                 }

@@ -11,7 +11,7 @@ impl Core {
     pub(super) fn read_proxy_header(&self, conn: &mut Conn, buffer: &mut [u8]) -> Next {
         let buffer = &mut buffer[..MAX_HEADER];
         let count = loop {
-            match conn.stream.peek(buffer) {
+            match conn.transport.socket.peek(buffer) {
                 Ok(count) => break count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Keep,
@@ -24,7 +24,7 @@ impl Core {
             Start::Bare => None,
             Start::Header(length, client) => {
                 // These bytes are there: they were seen a moment ago.
-                if let Err(error) = conn.stream.read_exact(&mut buffer[..length]) {
+                if let Err(error) = conn.transport.socket.read_exact(&mut buffer[..length]) {
                     return Next::Close(error.to_string());
                 }
                 client

@@ -28,7 +28,7 @@ impl Core {
             if conn.out.len() > conn::MAX_PENDING {
                 return Next::Close("the client does not read its answers".into());
             }
-            if conn.closing && conn.out.is_empty() {
+            if conn.closing && conn.out.is_empty() && !conn.transport.is_pending() {
                 return Next::Close("done".into());
             }
             return Next::Keep;
@@ -60,7 +60,8 @@ impl Core {
         }
     }
 
-    pub(super) fn readable(&mut self, index: usize) {
+    /// Reads; `ended` says that the peer has closed, which makes no other event behind what it sent last.
+    pub(super) fn readable(&mut self, index: usize, ended: bool) {
         let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return };
         if conn.pending.is_some() {
             self.conns[index] = Some(conn);
@@ -84,7 +85,11 @@ impl Core {
                     next = Next::Close(format!("the {who} closed"));
                     break;
                 }
-                ReadResult::Bytes(count) => {
+                ReadResult::Broken(reason) => {
+                    next = Next::Close(reason);
+                    break;
+                }
+                ReadResult::Bytes { count, more } => {
                     conn.heard = true;
                     if let Some(stat) = &conn.stat {
                         stat.traffic.add_recv(count);
@@ -101,7 +106,7 @@ impl Core {
                         Role::HttpPlay => Next::Keep,
                         Role::WebSocket(_) => self.read_websocket(&mut conn, &buffer[..count]),
                     };
-                    if count < buffer.len() || conn.pending.is_some() {
+                    if !more && !ended || conn.pending.is_some() {
                         break;
                     }
                 }

@@ -103,8 +103,12 @@ impl Core {
                 if self.server.settings().vhost(&connect.target.vhost).is_none() {
                     return Next::Close(format!("no vhost {:?} is configured", connect.target.vhost));
                 }
-                let server_ip =
-                    conn.stream.local_addr().map(|address| address.ip().to_string()).unwrap_or_default();
+                let server_ip = conn
+                    .transport
+                    .socket
+                    .local_addr()
+                    .map(|address| address.ip().to_string())
+                    .unwrap_or_default();
                 let identity = Identity {
                     signature: self.server.signature.clone(),
                     version: self.server.version.text.clone(),

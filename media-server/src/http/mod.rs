@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::server::{Handoff, Server, Service};
+use crate::tls::TlsStream;
 
 /// The most connections of the API and files at a time; more are closed at once.
 const MAX_CONNECTIONS: usize = 512;
@@ -74,7 +75,11 @@ async fn connection(
     server: Arc<Server>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     handoff.stream.set_nonblocking(true)?;
-    let stream = TcpStream::from_std(handoff.stream)?;
+    let socket = TcpStream::from_std(handoff.stream)?;
+    let stream: Pin<Box<dyn Duplex>> = match handoff.tls {
+        None => Box::pin(socket),
+        Some(session) => Box::pin(TlsStream::new(socket, session)),
+    };
     let io = TokioIo::new(Rewound { head: handoff.head, read: 0, stream });
     let peer = handoff.peer;
     // A proxy sends requests of many clients over one connection.
@@ -95,12 +100,15 @@ async fn connection(
 }
 
 /// A socket whose first bytes were read already.
-#[derive(Debug)]
 struct Rewound {
     head: Vec<u8>,
     read: usize,
-    stream: TcpStream,
+    stream: Pin<Box<dyn Duplex>>,
 }
+
+/// A socket, or TLS on one.
+trait Duplex: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
 
 impl AsyncRead for Rewound {
     fn poll_read(
@@ -110,7 +118,7 @@ impl AsyncRead for Rewound {
     ) -> Poll<io::Result<()>> {
         let left = &self.head[self.read..];
         if left.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, into);
+            return self.stream.as_mut().poll_read(cx, into);
         }
         let count = left.len().min(into.remaining());
         into.put_slice(&left[..count]);
@@ -125,14 +133,14 @@ impl AsyncRead for Rewound {
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.stream.as_mut().poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream.as_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream.as_mut().poll_shutdown(cx)
     }
 }

@@ -1,6 +1,6 @@
 //! FLV: headers are made for each player, in the core's scratch; payloads are the ring's.
 
-use std::io::{IoSlice, Write as _};
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::{MAX_SLICES, MAX_WRITE, Player, Scratch, Written};
@@ -100,6 +100,5 @@ pub(super) fn write(
     }
     slices.truncate(1024);
     let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-    let written = conn.stream.write_vectored(&slices)?;
-    Ok((written, written < offered))
+    conn.write_vectored(&slices, offered)
 }

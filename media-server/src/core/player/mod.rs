@@ -203,6 +203,14 @@ fn layout_size(format: Format, batch: &Batch) -> usize {
 
 /// Sends a player what waits for it.
 pub(super) fn pump(conn: &mut Conn, source: &Source, view: &View, scratch: &mut Scratch) -> Pumped {
+    if conn.transport.is_pending() {
+        if !conn.flush_transport() {
+            return Pumped::Closed;
+        }
+        if conn.blocked {
+            return Pumped::Blocked;
+        }
+    }
     let Some(mut player) = conn.player.take() else { return Pumped::Done };
     let result = pump_player(conn, &mut player, source, view, scratch);
     conn.player = Some(player);

@@ -1,6 +1,6 @@
 //! TS, AAC and MP3: layouts that all viewers share. Only framing is made for each one, in the core's scratch.
 
-use std::io::{IoSlice, Write as _};
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::{MAX_WRITE, Player, Scratch, Written};
@@ -106,6 +106,5 @@ pub(super) fn write(
         from = *to;
     }
     let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-    let written = conn.stream.write_vectored(&slices)?;
-    Ok((written, written < offered))
+    conn.write_vectored(&slices, offered)
 }

@@ -1,6 +1,6 @@
 //! RTMP: the ring's own layout. Nothing is made for a player but its first headers.
 
-use std::io::{IoSlice, Write as _};
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::{MAX_SLICES, MAX_WRITE, Player, Written};
@@ -42,6 +42,5 @@ pub(super) fn write(conn: &mut Conn, player: &Player, view: &View, next: u64, fi
         total += batch.bytes.len();
         count += 1;
     }
-    let written = conn.stream.write_vectored(&slices[..count])?;
-    Ok((written, written < total))
+    conn.write_vectored(&slices[..count], total)
 }

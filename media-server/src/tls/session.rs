@@ -1,0 +1,296 @@
+//! One TLS connection of a client, sans-IO: records in, bytes out and back.
+//!
+//! Between calls it keeps what rustls needs (keys, a few hundred bytes), the beginning of a record that is still on
+//! its way, and ciphertext that the socket did not take; an idle connection keeps neither. Everything else lives in
+//! scratch space of the thread.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+
+/// A record's most plaintext.
+const RECORD: usize = 16 << 10;
+/// Plaintext of one write: two records. A slow reader's connection keeps no more than their ciphertext.
+const WRITE: usize = 2 * RECORD;
+/// What headers, nonces and tags of a write's records may add, and a message of the handshake beside them.
+const OVERHEAD: usize = 4 << 10;
+/// The most ciphertext that waits for a client who asks and does not read.
+const MAX_PENDING: usize = WRITE + OVERHEAD;
+/// What is read from the socket at once; a record and its header fit in.
+pub const READ: usize = 32 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Space that connections of a thread use one after the other.
+#[derive(Default)]
+struct Scratch {
+    incoming: Vec<u8>,
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
+/// A connection.
+pub struct Session {
+    connection: UnbufferedServerConnection,
+    /// The beginning of a record.
+    incoming: Vec<u8>,
+    /// Ciphertext that waits for the socket, from `sent` on.
+    pending: Vec<u8>,
+    sent: usize,
+    /// The client has said that it sends nothing more.
+    ended: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("pending", &self.pending_len()).finish_non_exhaustive()
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("TLS: {error}"))
+}
+
+impl Session {
+    /// A connection that starts with the handshake.
+    pub fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
+        let connection = UnbufferedServerConnection::new(config).map_err(broken)?;
+        Ok(Session { connection, incoming: Vec::new(), pending: Vec::new(), sent: 0, ended: false })
+    }
+
+    /// Ciphertext that waits for the socket.
+    pub fn pending_len(&self) -> usize {
+        self.pending.len() - self.sent
+    }
+
+    /// The client has said that it sends nothing more.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Reads once from the socket by `read`, and gives what the client said to `sink`: no more than was read and
+    /// the beginning of a record before. True when there may be more in the socket, or the end came. Answers of the
+    /// handshake wait to be flushed, also beside an error: the client is told by an alert.
+    ///
+    /// `ErrorKind::WouldBlock` as the socket says it, `InvalidData` when it is not TLS or not acceptable.
+    pub fn receive(
+        &mut self,
+        mut sink: impl FnMut(&[u8]),
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let buffer = &mut scratch.incoming;
+            let kept = self.incoming.len();
+            if buffer.len() < kept + READ {
+                buffer.resize(kept + READ, 0);
+            }
+            let count = read(&mut buffer[kept..kept + READ])?;
+            if count == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            buffer[..kept].copy_from_slice(&self.incoming);
+            let used = self.process(&mut buffer[..kept + count], &mut sink)?;
+            // No capacity is kept: most connections say something once.
+            self.incoming = buffer[used..kept + count].to_vec();
+            // A record is longer than that only when it is no record, which rustls has said.
+            Ok(self.ended || count == READ)
+        })
+    }
+
+    /// Works through records; gives how many bytes are done with.
+    fn process(&mut self, data: &mut [u8], sink: &mut impl FnMut(&[u8])) -> io::Result<usize> {
+        let mut used = 0;
+        loop {
+            let UnbufferedStatus { mut discard, state } =
+                self.connection.process_tls_records(&mut data[used..]);
+            let mut done = false;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(broken)?;
+                        discard += record.discard;
+                        sink(record.payload);
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut message)) => {
+                    if self.pending.len() > MAX_PENDING {
+                        return Err(broken("the client asks and does not read"));
+                    }
+                    append(&mut self.pending, |out| match message.encode(out) {
+                        Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
+                        other => other.map(Ok).map_err(broken),
+                    })?;
+                }
+                // It is on its way: `pending` goes out before anything else.
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    self.ended = true;
+                    done = true;
+                }
+                // Early data are never asked for.
+                Ok(_) => done = true,
+                Err(error) => {
+                    self.alert();
+                    return Err(broken(error));
+                }
+            }
+            used += discard;
+            if done {
+                return Ok(used);
+            }
+        }
+    }
+
+    /// After an error: what rustls wants the client to know.
+    fn alert(&mut self) {
+        for _ in 0..4 {
+            let status = self.connection.process_tls_records(&mut []);
+            let Ok(ConnectionState::EncodeTlsData(mut message)) = status.state else { return };
+            let encoded = append(&mut self.pending, |out| match message.encode(out) {
+                Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
+                other => other.map(Ok).map_err(broken),
+            });
+            if encoded.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Sends what waits; false when the socket takes no more.
+    pub fn flush(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<bool> {
+        while self.sent < self.pending.len() {
+            match write(&self.pending[self.sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        self.pending = Vec::new();
+        self.sent = 0;
+        Ok(true)
+    }
+
+    /// Encrypts and sends `parts`, one after the other, as far as the socket goes; gives how many of their bytes were
+    /// taken. Taken bytes may still wait to be flushed.
+    ///
+    /// `ErrorKind::WouldBlock` when none were.
+    pub fn send<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if !self.flush(&mut write)? {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch { plain, sealed, .. } = scratch;
+            let mut taken = 0;
+            let mut parts = parts.filter(|part| !part.is_empty());
+            let mut part: &[u8] = &[];
+            loop {
+                plain.clear();
+                while plain.len() < WRITE {
+                    if part.is_empty() {
+                        let Some(next) = parts.next() else { break };
+                        part = next;
+                    }
+                    let (now, later) = part.split_at(part.len().min(WRITE - plain.len()));
+                    plain.extend_from_slice(now);
+                    part = later;
+                }
+                if plain.is_empty() {
+                    return Ok(taken);
+                }
+                sealed.clear();
+                self.seal(plain, sealed)?;
+                taken += plain.len();
+                let sent = write_some(sealed, &mut write)?;
+                if sent < sealed.len() {
+                    self.pending = sealed[sent..].to_vec();
+                    return Ok(taken);
+                }
+            }
+        })
+    }
+
+    fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> io::Result<()> {
+        // The handshake may have more to say first: tickets, new keys.
+        for _ in 0..8 {
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.incoming);
+            match state.map_err(broken)? {
+                ConnectionState::EncodeTlsData(mut message) => {
+                    append(sealed, |out| match message.encode(out) {
+                        Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
+                        other => other.map(Ok).map_err(broken),
+                    })?;
+                }
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    return append(sealed, |out| match traffic.encrypt(plain, out) {
+                        Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
+                        other => other.map(Ok).map_err(broken),
+                    });
+                }
+                ConnectionState::PeerClosed => self.ended = true,
+                _ => break,
+            }
+            self.incoming.drain(..discard);
+        }
+        Err(broken("nothing can be sent before the handshake is over"))
+    }
+
+    /// Adds a close_notify to what waits.
+    pub fn close(&mut self) {
+        let pending = &mut self.pending;
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
+            self.connection.process_tls_records(&mut self.incoming).state
+        {
+            // Who has no room for the farewell does without.
+            let _ = append(pending, |out| match traffic.queue_close_notify(out) {
+                Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
+                other => other.map(Ok).map_err(broken),
+            });
+        }
+    }
+}
+
+/// Appends what `encode` writes; it gives the size where there is not enough room.
+fn append(
+    to: &mut Vec<u8>,
+    mut encode: impl FnMut(&mut [u8]) -> io::Result<Result<usize, usize>>,
+) -> io::Result<()> {
+    let at = to.len();
+    let mut room = to.capacity() - at;
+    loop {
+        to.resize(at + room, 0);
+        match encode(&mut to[at..])? {
+            Ok(count) => {
+                to.truncate(at + count);
+                return Ok(());
+            }
+            Err(needed) => room = needed,
+        }
+    }
+}
+
+fn write_some(mut bytes: &[u8], write: &mut impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+    let all = bytes.len();
+    while !bytes.is_empty() {
+        match write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all - bytes.len())
+}
