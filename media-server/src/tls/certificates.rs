@@ -1,7 +1,7 @@
 //! The certificates of a server's ports, as they are now.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 
@@ -11,7 +11,11 @@ use crate::server::Service;
 
 /// Certificates by port.
 #[derive(Debug, Default)]
-pub struct Certificates(RwLock<BTreeMap<Service, Certificate>>);
+pub struct Certificates {
+    current: RwLock<BTreeMap<Service, Certificate>>,
+    /// Why the files of now were refused.
+    refused: Mutex<Option<String>>,
+}
 
 /// What a configuration has of HTTPS.
 fn wanted(settings: &Settings) -> impl Iterator<Item = (Service, &Https)> {
@@ -30,7 +34,7 @@ pub(crate) fn load(settings: &Settings) -> Result<BTreeMap<Service, Certificate>
 impl Certificates {
     /// Takes certificates for new connections; false when they are those that are in use.
     pub(crate) fn set(&self, new: BTreeMap<Service, Certificate>) -> bool {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if *current == new {
             return false;
         }
@@ -43,9 +47,14 @@ impl Certificates {
         true
     }
 
+    /// Keeps why the files of now are refused; gives what was kept before.
+    pub(crate) fn note_refused(&self, error: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner), error)
+    }
+
     /// What connections of a port are made with.
     pub fn config(&self, service: Service) -> Option<Arc<ServerConfig>> {
-        let current = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.get(&service).map(|certificate| Arc::clone(&certificate.config))
     }
 }

@@ -78,16 +78,22 @@ fn start(server: Weak<Server>) -> std::io::Result<Arc<OwnedFd>> {
 
 /// Reads the certificates of the configuration of now again; bad ones change nothing, and that is told as a reload
 /// that was refused.
-pub(crate) fn refresh(server: &Server) {
-    match certificates::load(&server.settings()) {
-        Ok(new) => {
-            if server.certificates.set(new) {
-                server.note_reload(None);
-            }
-        }
-        Err(error) => {
+fn refresh(server: &Server) {
+    let (changed, refused) = match certificates::load(&server.settings()) {
+        Ok(new) => (server.certificates.set(new), None),
+        Err(error) => (false, Some(error.to_string())),
+    };
+    let before = server.certificates.note_refused(refused.clone());
+    match refused {
+        // The folder may change often without the files getting better.
+        Some(error) if before.as_ref() != Some(&error) => {
             tracing::error!("the certificate in use stays: {error}");
-            server.note_reload(Some(error.to_string()));
+            server.note_reload(Some(error));
         }
+        Some(_) => {}
+        None if before.is_some() => server.note_reload(None),
+        // What is wrong with the configuration stays wrong.
+        None if changed && server.reloads().error.is_none() => server.note_reload(None),
+        None => {}
     }
 }
