@@ -12,6 +12,7 @@ use mio::{Interest, Token};
 use super::conn::{Conn, Out, Publisher, Role};
 use super::links::Purpose;
 use super::player::Player;
+use super::transport::Transport;
 use super::{Core, Next};
 use crate::ids;
 use crate::rtmp::client::{Client, Event, Intent};
@@ -65,10 +66,10 @@ impl Core {
         let client = Client::relay(relay, intent, ids::random(), &mut out.bytes);
         let outgoing = Outgoing { client, link: link_id, answered: false, started: None };
         let mut conn = Box::new(Conn {
-            stream,
+            transport: Transport { socket: stream, tls: None },
             peer: address,
             awaits_proxy: false,
-            heard: false,
+            heard: true,
             place: None,
             service: Service::Rtmp,
             id,
@@ -91,7 +92,8 @@ impl Core {
         self.server.connections.fetch_add(1, Ordering::Relaxed);
         self.server.cores[self.index].connections.fetch_add(1, Ordering::Relaxed);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut conn.stream, Token(index), interest) {
+        if let Err(error) = self.poll.registry().register(&mut conn.transport.socket, Token(index), interest)
+        {
             self.forget(index);
             return Err(error);
         }
@@ -207,7 +209,7 @@ impl Core {
             publisher.source.stat.active.store(false, Ordering::Relaxed);
         }
         tracing::debug!(cid = %conn.id, "{} closed: {reason}", conn.peer);
-        let _ = self.poll.registry().deregister(&mut conn.stream);
+        let _ = self.poll.registry().deregister(&mut conn.transport.socket);
         self.forget(index);
         self.link_lost(outgoing.link, good, reason);
     }

@@ -49,10 +49,10 @@ impl Watch {
 
 fn start(server: Weak<Server>) -> std::io::Result<Arc<OwnedFd>> {
     let watcher = Arc::new(inotify::init(inotify::CreateFlags::CLOEXEC)?);
-    let watched = Arc::clone(&watcher);
+    let folders = Arc::clone(&watcher);
     std::thread::Builder::new().name("cert-watch".into()).spawn(move || {
         let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(watched.as_ref(), &mut buffer);
+        let mut events = inotify::Reader::new(folders.as_ref(), &mut buffer);
         loop {
             match events.next() {
                 Ok(_) => {}
@@ -90,10 +90,9 @@ fn refresh(server: &Server) {
             tracing::error!("the certificate in use stays: {error}");
             server.note_reload(Some(error));
         }
-        Some(_) => {}
         None if before.is_some() => server.note_reload(None),
         // What is wrong with the configuration stays wrong.
         None if changed && server.reloads().error.is_none() => server.note_reload(None),
-        None => {}
+        Some(_) | None => {}
     }
 }
