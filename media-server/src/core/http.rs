@@ -153,7 +153,8 @@ impl Core {
         let wanted = url::param(param, "vhost").unwrap_or(host);
         let vhost = settings.vhost(wanted)?;
         let mount = vhost.http_remux.as_deref()?;
-        let container = Container::of_mount(mount)?;
+        // Only a file has another place to start at.
+        let container = Container::of_mount(mount).filter(|_| url::param(param, "start").is_none())?;
         let (app, stream) = mount::resolve(mount, path)?;
         let base = Target { vhost: vhost.name.clone(), app: app.to_owned(), ..Target::default() };
         url::check_name("app", app).ok()?;

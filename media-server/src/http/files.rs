@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use tower_http::services::ServeDir;
 
-use super::{answer, pages};
+use super::{answer, pages, vod};
 use crate::ids;
 use crate::server::{Server, Service};
 
@@ -17,7 +17,7 @@ pub(super) fn router(server: Arc<Server>) -> Router {
     super::api::probes().fallback(file).with_state(server)
 }
 
-async fn file(State(server): State<Arc<Server>>, request: Request<axum::body::Body>) -> Response {
+async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body::Body>) -> Response {
     let settings = server.settings();
     let Some(http) = &settings.http_server else {
         return answer::text_answer(&server.signature, StatusCode::NOT_FOUND, false);
@@ -45,9 +45,21 @@ async fn file(State(server): State<Arc<Server>>, request: Request<axum::body::Bo
         return response;
     }
     // ServeDir refuses every path that leaves the folder and answers ranges.
-    match ServeDir::new(&http.dir).try_call(request).await {
-        Ok(found) if found.status() != StatusCode::NOT_FOUND => {
-            let mut response = found.map(axum::body::Body::new);
+    let mut files = ServeDir::new(&http.dir);
+    let sought = match vod::start(&path, request.uri().query()) {
+        Some(start) => {
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            vod::seek(&files, &method, &uri, start).await
+        }
+        None => None,
+    };
+    vod::take_range(&mut request);
+    let found = match sought {
+        Some(response) => Ok(response),
+        None => files.try_call(request).await.map(|found| found.map(axum::body::Body::new)),
+    };
+    match found {
+        Ok(mut response) if response.status() != StatusCode::NOT_FOUND => {
             if let Some(kind) = content_type(&path) {
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             }

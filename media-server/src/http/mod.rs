@@ -10,6 +10,7 @@ mod metrics;
 pub mod mount;
 pub mod pages;
 mod process;
+mod vod;
 
 use std::io;
 use std::net::SocketAddr;
