@@ -14,7 +14,8 @@ use crate::recorder::{Counters, Order};
 use crate::source::Sources;
 use crate::stat::Stat;
 use crate::tls;
-use crate::upstream::worker::Lookup;
+use crate::upstream::question::Verdict;
+use crate::upstream::worker::Ask;
 
 /// The SRS that this server is compatible with, unless `SRS_COMPATIBILITY_VERSION` names another.
 pub const COMPATIBILITY_VERSION: &str = "4.0.271";
@@ -88,6 +89,8 @@ pub enum Command {
     Reloaded,
     /// The hooks that this connection waited for have answered; a text is why they refused.
     Decided(usize, String, Option<String>),
+    /// What this connection waited for other servers to say.
+    Answered(usize, String, Verdict),
     /// The addresses of the server that this link asked for; empty when it has none.
     Resolved(u64, Vec<SocketAddr>),
     /// Stop listening.
@@ -184,8 +187,8 @@ pub struct Server {
     pub http: tokio::sync::mpsc::UnboundedSender<Handoff>,
     /// What hooks are called.
     pub hooks: tokio::sync::mpsc::Sender<Job>,
-    /// Names that links look up.
-    pub lookups: tokio::sync::mpsc::Sender<Lookup>,
+    /// What is asked of other servers.
+    pub asks: tokio::sync::mpsc::Sender<Ask>,
     /// What is recorded.
     pub recorder: std::sync::mpsc::Sender<Order>,
     /// What could not be recorded.
@@ -222,7 +225,7 @@ impl Server {
         http: tokio::sync::mpsc::UnboundedSender<Handoff>,
         recorder: std::sync::mpsc::Sender<Order>,
         hooks: tokio::sync::mpsc::Sender<Job>,
-        lookups: tokio::sync::mpsc::Sender<Lookup>,
+        asks: tokio::sync::mpsc::Sender<Ask>,
     ) -> Self {
         let server_id = settings.server_id.clone().unwrap_or_else(crate::ids::vid);
         Server {
@@ -231,7 +234,7 @@ impl Server {
             recorder,
             recording: Counters::default(),
             hooks,
-            lookups,
+            asks,
             signature: version.signature(),
             version,
             cores,

@@ -243,9 +243,9 @@ impl Running {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::channel();
         let (hooks, hooked) = hooks::queue();
-        let (lookups, looked_up) = worker::queue();
+        let (asks, asked) = worker::queue();
         let certificates = tls::load(&settings)?;
-        let mut server = Server::new(settings, version, handles, sender, orders, hooks, lookups);
+        let mut server = Server::new(settings, version, handles, sender, orders, hooks, asks);
         server.path = path;
         server.guard.set(token);
         let server = Arc::new(server);
@@ -280,10 +280,10 @@ impl Running {
                 tracing::error!("the hooks' thread: {error}");
             }
         })?;
-        let resolving = Arc::clone(&server);
-        std::thread::Builder::new().name("names".into()).spawn(move || {
-            if let Err(error) = worker::run(&resolving, looked_up) {
-                tracing::error!("the names' thread: {error}");
+        let asking = Arc::clone(&server);
+        std::thread::Builder::new().name("upstream".into()).spawn(move || {
+            if let Err(error) = worker::run(&asking, asked) {
+                tracing::error!("the upstream thread: {error}");
             }
         })?;
         let recording = Arc::clone(&server);

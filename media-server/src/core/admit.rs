@@ -1,5 +1,5 @@
-//! May this client publish or play? `security` says at once, http_hooks after their answer: until then the
-//! connection is not read.
+//! May this client publish or play? `security` and `refer` say at once, other servers (see
+//! [`crate::upstream::question`]) and then http_hooks after their answer: until then the connection is not read.
 
 use std::sync::Arc;
 
@@ -7,8 +7,10 @@ use super::conn::{Conn, Role};
 use super::http::Viewer;
 use super::{Core, Next};
 use crate::hooks::{self, Asker, Hooks, Job, Subject, Watched};
-use crate::rtmp::session::{PublishKind, Session};
+use crate::rtmp::session::{Connect, PublishKind, Session};
 use crate::rtmp::url::Target;
+use crate::upstream::question::Verdict;
+use crate::upstream::worker::Ask;
 
 /// What a client wants.
 #[derive(Debug)]
@@ -22,6 +24,15 @@ pub(super) enum Wish {
 }
 
 impl Wish {
+    /// What the client said of itself; one of HTTP says less.
+    fn connect(&self, session: Option<&Session>) -> Connect {
+        let mut connect = session.and_then(Session::connected).cloned().unwrap_or_default();
+        if let Wish::Http(_, viewer) = self {
+            connect.page_url.clone_from(&viewer.referer);
+        }
+        connect
+    }
+
     fn target(&self) -> &Target {
         match self {
             Wish::Publish(target, _) | Wish::Play(target) | Wish::Http(target, _) => target,
@@ -57,19 +68,43 @@ impl Core {
             tracing::warn!(cid = %conn.id, "security: {ip} may not {what}");
             return Next::Close(format!("security: {ip} may not {what}"));
         }
-        let mut connect =
-            session.as_ref().and_then(|session| session.connected()).cloned().unwrap_or_default();
-        if let Wish::Http(_, viewer) = &wish {
-            connect.page_url.clone_from(&viewer.referer);
-        }
+        let connect = wish.connect(session.as_deref());
         if !vhost.refer.permits(publish, &connect.page_url) {
             let what = if publish { "publish" } else { "play" };
             tracing::warn!(cid = %conn.id, "refer: {ip} may not {what} from page {:?}", connect.page_url);
             return Next::Close(format!("refer: {ip} may not {what} from this page"));
         }
+        let known = session.as_ref().and_then(|session| session.connected());
+        if let Some(question) = Core::question(vhost, target, known) {
+            let asker = Asker { core: self.index, index, id: conn.id.clone() };
+            if self.server.asks.try_send(Ask::Client(asker, question)).is_err() {
+                return Next::Close("too many clients wait for other servers".into());
+            }
+            conn.pending = Some(Box::new(Pending { wish, saved: Vec::new() }));
+            return Next::Keep;
+        }
+        self.ask_hooks(index, conn, session, wish)
+    }
+
+    /// Grants a wish that nothing else speaks against, unless hooks are to be asked.
+    fn ask_hooks(
+        &mut self,
+        index: usize,
+        conn: &mut Conn,
+        session: Option<&mut Session>,
+        wish: Wish,
+    ) -> Next {
+        let settings = self.server.settings();
+        let target = wish.target();
+        let Some(vhost) = settings.vhost(&target.vhost) else {
+            return Next::Close(format!("no vhost {:?} is configured", target.vhost));
+        };
         if *vhost.hooks == Hooks::default() {
             return self.admit(index, conn, session, wish);
         }
+        let ip = conn.peer.ip();
+        let publish = matches!(wish, Wish::Publish(..));
+        let connect = wish.connect(session.as_deref());
         let subject = Subject {
             client_id: conn.id.clone(),
             ip: ip.to_string(),
@@ -110,6 +145,30 @@ impl Core {
 
     /// The hooks have answered.
     pub(super) fn decided(&mut self, index: usize, id: &str, refused: Option<String>) {
+        self.go_on(index, id, |core, conn, session, wish| match refused {
+            Some(reason) => Next::Close(reason),
+            None => core.admit(index, conn, session, wish),
+        });
+    }
+
+    /// Other servers have answered.
+    pub(super) fn answered(&mut self, index: usize, id: &str, verdict: Verdict) {
+        self.go_on(index, id, |core, conn, session, wish| match verdict {
+            Verdict::Refused(reason) => {
+                tracing::warn!(cid = %conn.id, "{} refused: {reason}", conn.peer);
+                Next::Close(reason)
+            }
+            Verdict::Granted => core.ask_hooks(index, conn, session, wish),
+        });
+    }
+
+    /// Takes the next step of a client that waited, and then reads what came meanwhile.
+    fn go_on(
+        &mut self,
+        index: usize,
+        id: &str,
+        step: impl FnOnce(&mut Core, &mut Conn, Option<&mut Session>, Wish) -> Next,
+    ) {
         let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return };
         let pending = if conn.id == id { conn.pending.take() } else { None };
         let Some(pending) = pending else {
@@ -117,21 +176,21 @@ impl Core {
             return;
         };
         let Pending { wish, saved } = *pending;
-        if let Some(reason) = refused {
-            self.close(index, conn, &reason);
-            return;
-        }
         let mut next = match std::mem::replace(&mut conn.role, Role::HttpPlay) {
             Role::Rtmp(mut session) => {
-                let next = self.admit(index, &mut conn, Some(&mut session), wish);
+                let next = step(self, &mut conn, Some(&mut session), wish);
                 conn.role = Role::Rtmp(session);
                 next
             }
             other => {
                 conn.role = other;
-                self.admit(index, &mut conn, None, wish)
+                step(self, &mut conn, None, wish)
             }
         };
+        if let Some(again) = &mut conn.pending {
+            again.saved = saved;
+            return self.settle(index, conn, next);
+        }
         if matches!(next, Next::Keep) && conn.service == crate::server::Service::Rtmp {
             // With nothing saved this sends the answer.
             next = self.read_rtmp(index, &mut conn, &saved);

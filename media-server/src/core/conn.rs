@@ -55,6 +55,8 @@ pub(super) struct Publisher {
     pub(super) route: Option<Arc<Route>>,
     /// The API knows what is sent, by the kinds' bits.
     pub(super) described: u8,
+    /// On an edge: the source under which the stream is known here, while the media go into a ring of their own.
+    pub(super) public: Option<Arc<Source>>,
 }
 
 /// What a connection is.

@@ -1,5 +1,7 @@
 //! Requests on the HTTP ports: media stay on the core, anything else goes to the API's thread with the bytes read.
 
+use std::sync::Arc;
+
 use super::admit::Wish;
 use super::conn::{Conn, Role};
 use super::player::{Container, Format, Framing, Player};
@@ -212,7 +214,10 @@ impl Core {
         let raw_time = policy.jitter == TimeJitter::Off;
         let head = head.map(|head| head.into_bytes().into_boxed_slice());
         let player = Player::new(0, Format { container, framing }, raw_time, head);
-        self.start_playing(index, conn, player, source)
+        let pulled = Arc::clone(&source);
+        let next = self.start_playing(index, conn, player, source);
+        self.pull_for(&pulled, target, None);
+        next
     }
 
     fn hand_off(&mut self, conn: &mut Conn) -> Next {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::Core;
 use crate::source::Source;
 use crate::upstream::path::Step;
-use crate::upstream::worker::{self, Lookup};
+use crate::upstream::worker::{self, Ask};
 use crate::upstream::{Endpoint, Path, Route};
 
 /// A pull ends so long after its last player has left.
@@ -30,10 +30,18 @@ pub(super) enum Purpose {
     /// `forward`: a copy of a published stream goes to that server.
     Forward(Endpoint),
     /// An edge's publisher, at that place and of that id, whose stream goes to an origin.
-    #[expect(dead_code, reason = "edges follow")]
     Push(usize, String),
     /// What players ask for comes from its server.
     Pull,
+}
+
+/// How a link's connection ended.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    /// It worked for a while.
+    pub(super) good: bool,
+    /// The server said no.
+    pub(super) refused: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -124,7 +132,7 @@ impl Link {
 
 impl Core {
     /// Opens a link; its first step is made soon.
-    fn add_link(
+    pub(super) fn add_link(
         &mut self,
         purpose: Purpose,
         route: &Arc<Route>,
@@ -209,7 +217,7 @@ impl Core {
     }
 
     /// The link's connection has ended.
-    pub(super) fn link_lost(&mut self, id: u64, worked: bool, reason: &str) {
+    pub(super) fn link_lost(&mut self, id: u64, end: &End, reason: &str) {
         if self.quit {
             return self.drop_link(id);
         }
@@ -219,12 +227,20 @@ impl Core {
             return self.drop_link(id);
         }
         link.say(now, reason);
-        if worked {
+        if end.good {
             link.path.went_well();
             link.lost = now;
         }
         if link.purpose == Purpose::Pull && !link.source.is_pulled() {
             return self.drop_link(id);
+        }
+        // Another origin would take the stream, and there would be two of it.
+        if end.refused
+            && !link.worked
+            && let Purpose::Push(index, publisher) = &link.purpose
+        {
+            let (index, publisher) = (*index, publisher.clone());
+            return self.end_publisher(index, &publisher);
         }
         self.step_link(id);
     }
@@ -244,8 +260,8 @@ impl Core {
                     }
                 },
                 Step::Resolve(server, fresh) => {
-                    let lookup = Lookup { core: self.index, link: id, server, fresh };
-                    if self.server.lookups.try_send(lookup).is_ok() {
+                    let lookup = Ask::Lookup { core: self.index, link: id, server, fresh };
+                    if self.server.asks.try_send(lookup).is_ok() {
                         let until = self.now + worker::PATIENCE * 2;
                         return self.links.wait(id, Stage::Resolving(until));
                     }
@@ -332,6 +348,16 @@ impl Core {
             .collect();
         for (source, route) in publishers {
             self.sync_forwards(&source, &route);
+        }
+        // Connections that work stay; the next ones go to the new origins.
+        let settings = self.server.settings();
+        for link in self.links.map.values_mut() {
+            let vhost = settings.vhosts.iter().find(|vhost| vhost.name == link.route.vhost);
+            let Some(edge) = vhost.and_then(|vhost| vhost.cluster.edge.as_ref()) else { continue };
+            match link.purpose {
+                Purpose::Pull | Purpose::Push(..) => link.path.change(edge.origins.clone()),
+                Purpose::Forward(_) => {}
+            }
         }
     }
 }

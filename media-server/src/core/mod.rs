@@ -9,6 +9,7 @@ mod admit;
 mod clients;
 mod close;
 mod conn;
+mod edge;
 mod http;
 mod links;
 mod outgoing;
@@ -185,6 +186,7 @@ impl Core {
             }
             Command::Unlisten(service, address) => self.unlisten(|place| *place == (service, address)),
             Command::Decided(index, id, refused) => self.decided(index, &id, refused),
+            Command::Answered(index, id, verdict) => self.answered(index, &id, verdict),
             Command::Resolved(link, addresses) => self.resolved(link, addresses),
             Command::Reloaded => {
                 for wheel in self.wheels.iter_mut().flatten() {

@@ -10,11 +10,12 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::conn::{Conn, Out, Publisher, Role};
-use super::links::Purpose;
+use super::links::{End, Purpose};
 use super::player::Player;
 use super::transport::Transport;
 use super::{Core, Next};
 use crate::ids;
+use crate::rtmp::Error;
 use crate::rtmp::client::{Client, Event, Intent};
 use crate::rtmp::session::Identity;
 use crate::server::Service;
@@ -40,6 +41,8 @@ pub(super) struct Outgoing {
     answered: bool,
     /// Since when media go over it.
     started: Option<Instant>,
+    /// The server said no.
+    refused: bool,
 }
 
 impl Core {
@@ -64,7 +67,7 @@ impl Core {
         let intent = if link.purpose == Purpose::Pull { Intent::Play } else { Intent::Publish };
         let mut out = Out::default();
         let client = Client::relay(relay, intent, ids::random(), &mut out.bytes);
-        let outgoing = Outgoing { client, link: link_id, answered: false, started: None };
+        let outgoing = Outgoing { client, link: link_id, answered: false, started: None, refused: false };
         let mut conn = Box::new(Conn {
             transport: Transport { socket: stream, tls: None },
             peer: address,
@@ -134,7 +137,10 @@ impl Core {
                 Ok(Some(Event::Connected(_))) => Next::Keep,
                 Ok(Some(Event::Started)) => self.outgoing_started(index, conn, &mut outgoing),
                 Ok(Some(Event::Redirect(url))) => self.outgoing_redirected(conn, &outgoing, &url),
-                Err(error) => Next::Close(format!("{}: {error}", conn.peer)),
+                Err(error) => {
+                    outgoing.refused = matches!(error, Error::Refused(_));
+                    Next::Close(format!("{}: {error}", conn.peer))
+                }
             };
         }
         conn.role = Role::Outgoing(outgoing);
@@ -170,6 +176,7 @@ impl Core {
                 timeout: STALL,
                 route: None,
                 described: 0,
+                public: None,
             });
             return Next::Keep;
         }
@@ -211,6 +218,7 @@ impl Core {
         tracing::debug!(cid = %conn.id, "{} closed: {reason}", conn.peer);
         let _ = self.poll.registry().deregister(&mut conn.transport.socket);
         self.forget(index);
-        self.link_lost(outgoing.link, good, reason);
+        let end = End { good, refused: outgoing.refused };
+        self.link_lost(outgoing.link, &end, reason);
     }
 }

@@ -156,7 +156,10 @@ impl Core {
         tracing::info!(cid = %conn.id, "start to play stream {} by {}", source.stat.url(), conn.peer);
         self.add_client(index, conn, &source, "rtmp-play", session.connected().cloned().unwrap_or_default());
         let player = Player::new(0, Format::RTMP, policy.jitter == TimeJitter::Off, None);
-        self.start_playing(index, conn, player, source)
+        let pulled = Arc::clone(&source);
+        let next = self.start_playing(index, conn, player, source);
+        self.pull_for(&pulled, target, session.connected());
+        next
     }
 
     pub(super) fn publish(
@@ -171,17 +174,15 @@ impl Core {
             Ok(found) => found,
             Err(reason) => return Next::Close(reason),
         };
+        let settings = self.server.settings();
+        if let Some(edge) = settings.vhost(&target.vhost).and_then(|vhost| vhost.cluster.edge.as_ref()) {
+            return self.publish_through(index, conn, session, (target, kind), source, edge);
+        }
         if !source.publish() {
-            let url = source.stat.url();
-            let description = format!("stream {url} is published already");
-            tracing::warn!(cid = %conn.id, "{}: stream busy: {url}", conn.peer);
-            session.refuse_publish(&mut conn.out.bytes, "NetStream.Publish.BadName", &description);
-            self.server.sources.release(&self.server.stat, source);
-            return Next::Close("stream busy".into());
+            return self.busy(conn, session, source);
         }
         session.accept_publish(&mut conn.out.bytes);
         tracing::info!(cid = %conn.id, "start to publish stream {} by {} ({})", source.stat.url(), conn.peer, kind.name());
-        let settings = self.server.settings();
         let (first, normal) = settings
             .vhost(&target.vhost)
             .map_or((PATIENCE, PATIENCE), |vhost| (vhost.firstpkt_timeout, vhost.normal_timeout));
@@ -207,10 +208,21 @@ impl Core {
             timeout: normal,
             route: Some(route),
             described: 0,
+            public: None,
         });
         // Players that were here first look around.
         self.server.wake_all();
         Next::Keep
+    }
+
+    /// Refuses a publisher whose stream is published already.
+    pub(super) fn busy(&self, conn: &mut Conn, session: &mut Session, source: Arc<Source>) -> Next {
+        let url = source.stat.url();
+        let description = format!("stream {url} is published already");
+        tracing::warn!(cid = %conn.id, "{}: stream busy: {url}", conn.peer);
+        session.refuse_publish(&mut conn.out.bytes, "NetStream.Publish.BadName", &description);
+        self.server.sources.release(&self.server.stat, source);
+        Next::Close("stream busy".into())
     }
 
     pub(super) fn media(&self, conn: &mut Conn, kind: TagKind, timestamp: u32, payload: &[u8]) {
@@ -265,10 +277,17 @@ impl Core {
         self.tell(conn, "on_unpublish", &[]);
         self.forget_client(conn);
         let stat = &publisher.source.stat;
-        stat.active.store(false, Ordering::Relaxed);
-        *stat.media() = crate::stat::Media::default();
         publisher.source.unpublish();
         self.end_sending(&publisher.source);
+        if let Some(public) = publisher.public {
+            tracing::info!(cid = %conn.id, "cleanup when unpublish {} through this edge", stat.url());
+            public.end_push();
+            self.server.sources.release(&self.server.stat, public);
+            self.server.wake_all();
+            return;
+        }
+        stat.active.store(false, Ordering::Relaxed);
+        *stat.media() = crate::stat::Media::default();
         // The recorder knows whether it has such a stream; a reload may have changed that.
         let order = Order::Stop { id: stat.id.clone(), what: None, at: publisher.source.head() };
         let _ = self.server.recorder.send(order);

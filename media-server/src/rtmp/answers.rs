@@ -2,7 +2,7 @@
 
 use super::session::{Identity, MAX_MEDIA, Session};
 use super::{OUT_CHUNK_SIZE, STREAM_ID, WINDOW, chunk, message_type};
-use crate::amf0::Value;
+use crate::amf0::{self, Value};
 
 impl Session {
     /// Answers connect.
@@ -54,6 +54,23 @@ impl Session {
             status(out, "onFCPublish", "NetStream.Publish.Start", "Started publishing stream.");
         }
         status(out, "onStatus", "NetStream.Publish.Start", "Started publishing stream.");
+    }
+
+    /// Sends a player to another server, in SRS's words ("RTMP 302"): `tc_url` and the whole URL of the stream.
+    pub fn redirect(&self, out: &mut Vec<u8>, tc_url: &str, url: &str) {
+        let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
+        let mut values =
+            status_values("onStatus", "error", "NetConnection.Connect.Rejected", "RTMP 302 Redirect");
+        if let Some(Value::Object(fields)) = values.last_mut() {
+            let ex = vec![
+                ("code".to_owned(), Value::Number(302.0)),
+                field("redirect", tc_url),
+                field("redirect2", url),
+            ];
+            fields.push(("ex".to_owned(), Value::Object(ex)));
+        }
+        let body = amf0::encode_all(&values);
+        chunk::write(out, OUT_CHUNK_SIZE, 5, message_type::COMMAND_AMF0, 0, 0, &body);
     }
 
     /// Refuses publish, with a code that encoders show; the caller closes afterwards.

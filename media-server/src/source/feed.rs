@@ -89,6 +89,16 @@ impl Source {
         state.resumed = true;
     }
 
+    /// Begins publishing through this edge; false when somebody does already.
+    pub fn begin_push(&self) -> bool {
+        !self.pushed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Ends publishing through this edge.
+    pub fn end_push(&self) {
+        self.pushed.store(false, Ordering::Release);
+    }
+
     /// Ends publishing; players of RTMP wait for the next publisher.
     pub fn unpublish(&self) {
         let mut state = self.lock();

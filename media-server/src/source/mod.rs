@@ -126,6 +126,8 @@ pub struct Source {
     state: Mutex<State>,
     remuxers: [Mutex<Option<Box<Remuxer>>>; Remux::COUNT],
     live: AtomicBool,
+    /// Somebody publishes it through this edge.
+    pushed: AtomicBool,
     head: AtomicU64,
     players: AtomicUsize,
 }
@@ -184,6 +186,7 @@ impl Source {
             state: Mutex::new(state),
             remuxers: Default::default(),
             live: AtomicBool::new(false),
+            pushed: AtomicBool::new(false),
             head: AtomicU64::new(0),
             players: AtomicUsize::new(0),
         }

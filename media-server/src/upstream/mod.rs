@@ -12,8 +12,10 @@
 
 pub mod endpoint;
 pub mod path;
+pub mod question;
 pub mod rendezvous;
 pub mod route;
+pub mod token;
 pub mod worker;
 
 pub use endpoint::Endpoint;

@@ -82,6 +82,18 @@ impl Path {
         Path { key: Some(key.to_owned()), ..Path::new(servers) }
     }
 
+    /// Goes over other servers from now on.
+    pub fn change(&mut self, mut servers: Vec<Endpoint>) {
+        if let Some(key) = &self.key {
+            rendezvous::order(key, &mut servers, ToString::to_string);
+        }
+        if servers != self.servers {
+            self.left = servers.len();
+            self.next = 0;
+            self.servers = servers;
+        }
+    }
+
     /// There is another server or address to try before waiting.
     pub fn has_more(&self) -> bool {
         self.left > 0 || !self.addresses.is_empty() || self.redirect.is_some()

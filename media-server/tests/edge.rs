@@ -1,0 +1,363 @@
+//! Edges between real servers: pull, failover, publish through, tokens, and origins that misbehave.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use common::{TestServer, media, play, publish, wait_until};
+use media_server::flv::TagKind;
+use media_server::rtmp::client::{Client, Event, Intent};
+use media_server::rtmp::session::{self, Identity, Session};
+use media_server::rtmp::url::Target;
+use media_server::server::Service;
+
+fn rtmp_port(server: &TestServer) -> u16 {
+    server.address(Service::Rtmp).port()
+}
+
+/// An edge of these origins, with more of its cluster block.
+fn edge(origins: &[u16], more: &str) -> TestServer {
+    let origins: Vec<String> = origins.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let cluster = format!("cluster {{ mode remote; origin {}; {more} }}", origins.join(" "));
+    TestServer::start(&format!("http_remux {{ enabled on; }} {cluster}"), "")
+}
+
+/// A player that writes down the timestamps of video, until it is dropped or the connection ends.
+struct Viewer {
+    times: Arc<Mutex<Vec<u32>>>,
+    quit: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Viewer {
+    fn start(url: &str) -> Self {
+        let target = Target::from_url(url).unwrap();
+        let mut stream = TcpStream::connect((target.host.as_str(), target.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let (times, quit, ended) = (Arc::<Mutex<Vec<u32>>>::default(), Arc::default(), Arc::default());
+        let (seen, stop, over): (_, Arc<AtomicBool>, Arc<AtomicBool>) =
+            (Arc::clone(&times), Arc::clone(&quit), Arc::clone(&ended));
+        let thread = std::thread::spawn(move || {
+            let mut out = Vec::new();
+            let mut client = Client::new(target, Intent::Play, 5, &mut out);
+            let mut buffer = vec![0; 1 << 16];
+            while !stop.load(Ordering::Relaxed) {
+                if stream.write_all(&out).is_err() {
+                    break;
+                }
+                out.clear();
+                let count = match stream.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => count,
+                    Err(_) => continue,
+                };
+                let mut input = &buffer[..count];
+                while let Ok(Some(event)) = client.read(&mut input, &mut out) {
+                    if let Event::Media(TagKind::Video, time, _) = event {
+                        seen.lock().unwrap().push(time);
+                    }
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        Viewer { times, quit, ended, thread: Some(thread) }
+    }
+
+    fn frames(&self) -> usize {
+        self.times.lock().unwrap().len()
+    }
+
+    /// Waits for so many more frames.
+    fn sees(&self, more: usize) {
+        let until = self.frames() + more;
+        wait_until("more frames are played", || {
+            assert!(!self.ended.load(Ordering::Relaxed), "the player was closed");
+            self.frames() >= until
+        });
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.quit.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn players(server: &TestServer) -> usize {
+    server.running().server.stat.clients().iter().filter(|client| !client.publish).count()
+}
+
+fn sources(server: &TestServer) -> usize {
+    server.running().server.sources.len()
+}
+
+#[test]
+fn one_pull_serves_all_players_and_ends_after_the_last() {
+    let origin = TestServer::start("", "");
+    let edge = edge(&[rtmp_port(&origin)], "");
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    origin.wait_for_stream("livestream");
+    let viewers =
+        [Viewer::start(&edge.rtmp("live/livestream")), Viewer::start(&edge.rtmp("live/livestream?token=a"))];
+    for viewer in &viewers {
+        viewer.sees(20);
+    }
+    for url in [edge.rtmp("live/livestream"), edge.http("live/livestream.flv")] {
+        let output = play(&url, "1");
+        assert!(output.stderr.is_empty(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(players(&origin), 1, "one ingest, however many play");
+    let stream = edge.api("/api/v1/streams/")["streams"][0].clone();
+    assert_eq!(stream["publish"]["active"], true);
+    assert!(stream["recv_bytes"].as_u64().unwrap() > 0);
+    drop(viewers);
+    wait_until("the pull has ended", || players(&origin) == 0 && sources(&edge) == 0);
+    // And again.
+    Viewer::start(&edge.rtmp("live/livestream")).sees(10);
+}
+
+#[test]
+fn a_player_that_comes_while_the_last_leaves_is_served() {
+    let origin = TestServer::start("", "");
+    let edge = edge(&[rtmp_port(&origin)], "");
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    origin.wait_for_stream("livestream");
+    for round in 0..6u64 {
+        Viewer::start(&edge.rtmp("live/livestream")).sees(2);
+        // Around the moment when the pull ends.
+        std::thread::sleep(Duration::from_millis(1800 + 200 * round));
+    }
+    Viewer::start(&edge.rtmp("live/livestream")).sees(10);
+}
+
+#[test]
+fn players_stay_when_their_origin_goes() {
+    let (first, second) = (TestServer::start("", ""), TestServer::start("", ""));
+    let publishers = [&first, &second].map(|origin| publish(&media(), &origin.rtmp("live/livestream")));
+    first.wait_for_stream("livestream");
+    second.wait_for_stream("livestream");
+    let edge = edge(&[rtmp_port(&first), rtmp_port(&second)], "");
+    let viewer = Viewer::start(&edge.rtmp("live/livestream"));
+    let flv = TcpStream::connect(edge.address(Service::Http)).unwrap();
+    (&flv).write_all(b"GET /live/livestream.flv HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    viewer.sees(20);
+    assert_eq!((players(&first), players(&second)), (1, 0));
+    drop(first);
+    viewer.sees(60);
+    assert_eq!(players(&second), 1);
+    let times = viewer.times.lock().unwrap().clone();
+    assert!(times.is_sorted(), "time went back: {times:?}");
+    assert_eq!(players(&edge), 2, "the player by HTTP stays too");
+    drop(publishers);
+}
+
+#[test]
+fn a_stream_that_comes_later_is_played() {
+    let origin = TestServer::start("", "");
+    let edge = edge(&[rtmp_port(&origin)], "");
+    let viewer = Viewer::start(&edge.rtmp("live/livestream"));
+    wait_until("the edge asks", || players(&origin) == 1);
+    let publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    viewer.sees(10);
+    // The encoder starts again: the same players go on.
+    drop(publisher);
+    wait_until("the stream has ended", || {
+        !origin.running().server.sources.all().iter().any(|source| source.is_published())
+    });
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    viewer.sees(10);
+}
+
+#[test]
+fn a_publish_goes_through_to_another_origin_when_one_is_lost() {
+    let mut origins = vec![TestServer::start("", ""), TestServer::start("", "")];
+    let ports: Vec<u16> = origins.iter().map(rtmp_port).collect();
+    let edge = edge(&ports, "");
+    let publisher = publish(&media(), &edge.rtmp("live/livestream?k=v"));
+    let has = |origin: &TestServer| {
+        origin.running().server.sources.all().iter().any(|source| source.is_published() && source.head() > 5)
+    };
+    wait_until("one origin has it", || origins.iter().filter(|origin| has(origin)).count() == 1);
+    let cid = edge.api("/api/v1/clients/")["clients"][0]["id"].clone();
+    let streams = edge.api("/api/v1/streams/");
+    assert_eq!(streams["streams"][0]["publish"]["active"], false, "as SRS shows it");
+    // Nobody else may publish the same name.
+    let mut second = publish(&media(), &edge.rtmp("live/livestream"));
+    assert!(!second.0.wait().unwrap().success());
+    let chosen = origins.iter().position(has).unwrap();
+    drop(origins.remove(chosen));
+    wait_until("the other has it", || has(&origins[0]));
+    let output = play(&origins[0].rtmp("live/livestream"), "1");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    // What is published through the edge is played from it as well.
+    Viewer::start(&edge.rtmp("live/livestream")).sees(10);
+    let clients = edge.api("/api/v1/clients/");
+    assert!(clients["clients"].as_array().unwrap().iter().any(|client| client["id"] == cid), "{clients}");
+    drop(publisher);
+    wait_until("nothing is left", || sources(&edge) == 0 && sources(&origins[0]) == 0);
+}
+
+#[test]
+fn streams_are_spread_over_origins() {
+    let origins: Vec<TestServer> = (0..3).map(|_| TestServer::start("", "")).collect();
+    let ports: Vec<u16> = origins.iter().map(rtmp_port).collect();
+    let edge = edge(&ports, "");
+    let url = edge.rtmp("live/s{i}");
+    let url = url.replace("{i}", "");
+    let publishers: Vec<_> = (0..9).map(|i| publish(&media(), &format!("{url}{i}"))).collect();
+    let counts = || origins.iter().map(sources).collect::<Vec<_>>();
+    wait_until("all are published", || counts().iter().sum::<usize>() == 9);
+    assert!(counts().iter().filter(|count| **count > 0).count() >= 2, "{:?}", counts());
+    drop(publishers);
+}
+
+#[test]
+fn a_publish_that_no_origin_takes_is_refused() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let edge = edge(&[gone], "");
+    let mut publisher = publish(&media(), &edge.rtmp("live/livestream"));
+    assert!(!publisher.0.wait().unwrap().success());
+    wait_until("nothing is left", || sources(&edge) == 0);
+}
+
+#[test]
+fn an_origin_that_is_busy_ends_the_publish() {
+    let (first, second) = (TestServer::start("", ""), TestServer::start("", ""));
+    let _publishers = [&first, &second].map(|origin| publish(&media(), &origin.rtmp("live/livestream")));
+    first.wait_for_stream("livestream");
+    second.wait_for_stream("livestream");
+    let edge = edge(&[rtmp_port(&first), rtmp_port(&second)], "");
+    let mut publisher = publish(&media(), &edge.rtmp("live/livestream"));
+    assert!(!publisher.0.wait().unwrap().success());
+}
+
+/// An origin of one connection at a time, for what servers don't do.
+fn odd_origin(mut behave: impl FnMut(TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().for_each(|stream| behave(stream.unwrap())));
+    port
+}
+
+/// Answers play with SRS's "RTMP 302", and knows a bad token.
+fn redirect(mut stream: TcpStream, url: &str) {
+    let mut session = Session::new(1, 1);
+    let identity = Identity {
+        signature: "odd".into(),
+        version: "1".into(),
+        server_ip: "127.0.0.1".into(),
+        pid: 1,
+        id: "x".into(),
+        server_id: "other".into(),
+    };
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(count) = stream.read(&mut buffer) {
+        if count == 0 {
+            return;
+        }
+        let mut out = Vec::new();
+        let mut input = &buffer[..count];
+        while let Ok(Some(event)) = session.read(&mut input, &mut out) {
+            match event {
+                session::Event::Connect(connect) if connect.tc_url.contains("token=bad") => return,
+                session::Event::Connect(_) => session.accept_connect(&mut out, &identity),
+                session::Event::Play(_) => session.redirect(&mut out, "rtmp://wrong", url),
+                _ => {}
+            }
+        }
+        if stream.write_all(&out).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn redirects_are_followed() {
+    let origin = TestServer::start("", "");
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    origin.wait_for_stream("livestream");
+    let url = origin.rtmp("live/livestream");
+    let first = odd_origin(move |stream| redirect(stream, &url));
+    let edge = edge(&[first], "");
+    Viewer::start(&edge.rtmp("live/livestream")).sees(10);
+}
+
+#[test]
+fn origins_decide_about_tokens() {
+    let origin = TestServer::start("", "");
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    origin.wait_for_stream("livestream");
+    let url = origin.rtmp("live/livestream");
+    let gatekeeper = odd_origin(move |stream| redirect(stream, &url));
+    let edge = edge(&[gatekeeper], "token_traverse on;");
+    for (token, good) in [("bad", false), ("good", true)] {
+        let url = edge.rtmp(&format!("live?token={token}/livestream"));
+        let output = play(&url, "1");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(errors.is_empty(), good, "{url}: {errors}");
+    }
+    let (head, _) = common::request(edge.address(Service::Http), "GET", "/live/none", &[]);
+    assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+    let refused = TcpStream::connect(edge.address(Service::Http)).unwrap();
+    (&refused).write_all(b"GET /live/livestream.flv?token=bad HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    (&refused).read_to_end(&mut answer).unwrap();
+    assert!(answer.is_empty(), "the same holds for HTTP: {answer:?}");
+}
+
+#[test]
+fn origins_that_misbehave_are_left_for_the_next() {
+    let origin = TestServer::start("", "");
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    origin.wait_for_stream("livestream");
+    let mut held = Vec::new();
+    let odd = [
+        odd_origin(|mut stream| drop(stream.write_all(&[b'x'; 10_000]))),
+        odd_origin(move |stream| held.push(stream)),
+        odd_origin(|stream| redirect(stream, "http://127.0.0.1/")),
+    ];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let circle = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            redirect(stream.unwrap(), &format!("rtmp://127.0.0.1:{circle}/live/livestream"));
+        }
+    });
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let edge = edge(&[odd[0], odd[1], odd[2], circle, gone, rtmp_port(&origin)], "");
+    let viewer = Viewer::start(&edge.rtmp("live/livestream"));
+    wait_until("the good origin is found", || viewer.frames() > 10);
+}
+
+#[test]
+fn a_server_that_is_its_own_origin_knows_itself() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!(
+        "listen 127.0.0.1:{port}; vhost __defaultVhost__ {{ cluster {{ mode remote; origin 127.0.0.1:{port}; }} }}"
+    );
+    let settings = media_server::conf::from_text(&text).unwrap();
+    let version = media_server::server::Version::parse("4.0.271").unwrap();
+    let running = media_server::cli::Running::start(settings, version).unwrap();
+    let viewer = Viewer::start(&format!("rtmp://127.0.0.1:{port}/live/livestream"));
+    wait_until("it plays", || running.server.stat.client_count() == 1);
+    // It never becomes its own player, however often it tries.
+    let until = std::time::Instant::now() + Duration::from_secs(3);
+    while std::time::Instant::now() < until {
+        assert_eq!(running.server.stat.client_count(), 1);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(viewer);
+    wait_until("nothing is left", || running.server.sources.is_empty());
+    running.stop();
+}
