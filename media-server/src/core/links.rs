@@ -217,7 +217,7 @@ impl Core {
     }
 
     /// The link's connection has ended.
-    pub(super) fn link_lost(&mut self, id: u64, end: &End, reason: &str) {
+    pub(super) fn link_lost(&mut self, id: u64, end: End, reason: &str) {
         if self.quit {
             return self.drop_link(id);
         }

@@ -219,6 +219,6 @@ impl Core {
         let _ = self.poll.registry().deregister(&mut conn.transport.socket);
         self.forget(index);
         let end = End { good, refused: outgoing.refused };
-        self.link_lost(outgoing.link, &end, reason);
+        self.link_lost(outgoing.link, end, reason);
     }
 }

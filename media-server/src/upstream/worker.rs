@@ -42,12 +42,12 @@ pub fn queue() -> (Sender<Ask>, Receiver<Ask>) {
 }
 
 /// Answers until all senders are gone. Blocks its thread.
-pub fn run(server: &Arc<Server>, mut asked: Receiver<Ask>) -> std::io::Result<()> {
+pub fn run(server: &Arc<Server>, mut queue: Receiver<Ask>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let names = Arc::new(Names::default());
         let permits = Arc::new(tokio::sync::Semaphore::new(MAX_QUESTIONS));
-        while let Some(ask) = asked.recv().await {
+        while let Some(ask) = queue.recv().await {
             let (server, names) = (Arc::clone(server), Arc::clone(&names));
             match ask {
                 Ask::Lookup { core, link, server: wanted, fresh } => {
