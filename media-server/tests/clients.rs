@@ -199,3 +199,47 @@ fn an_address_has_so_many_connections_and_a_silent_one_so_much_time() {
     let mut again = send(&server, Service::Rtmp, &hello);
     again.read_exact(&mut byte).unwrap();
 }
+
+#[test]
+fn probes_leave_no_line_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let conf = dir.path().join("srs.conf");
+    let log = dir.path().join("log");
+    let text = format!(
+        "listen 127.0.0.1:{port}; daemon off; srs_log_tank console; pid {}; {TRUSTED} vhost __defaultVhost__ {{ }}",
+        dir.path().join("pid").display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_media-server"))
+        .arg("-c")
+        .arg(&conf)
+        .stdout(std::fs::File::create(&log).unwrap())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _server = common::Reaped(child);
+    let address = ("127.0.0.1", port);
+    wait_until("the server listens", || TcpStream::connect(address).is_ok());
+    for header in [b"".as_slice(), LOCAL, V1] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(header).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_closes(&mut stream, "a probe");
+    }
+    // Somebody with something to say is told.
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert_closes(&mut stream, "no RTMP");
+    let lines = || std::fs::read_to_string(&log).unwrap();
+    wait_until("the stranger is told", || lines().contains("version 71"));
+    let about: Vec<String> = lines()
+        .lines()
+        .filter(|line| line.contains("127.0.0.1:") || line.contains("203.0.113"))
+        .map(String::from)
+        .collect();
+    let told = about.iter().filter(|line| !line.contains("listens at") && !line.contains("version 71"));
+    assert_eq!(told.count(), 0, "{about:#?}");
+}

@@ -289,3 +289,30 @@ fn who_does_not_speak_tls_is_closed_in_time() {
     let stream = connect(address, &[&secure.pair], &TLS13, proxy).unwrap();
     assert!(get(stream, "/api/v1/versions").starts_with(b"HTTP/1.1 200"));
 }
+
+#[test]
+fn load_plays_https_and_counts_what_it_costs() {
+    let secure = Secure::start("http_remux { enabled on; }", "max_connections 400;");
+    let _publisher = publish(&media(), &secure.server.rtmp("live/livestream"));
+    secure.server.wait_for_stream("livestream");
+    let url = format!("https://{}/live/livestream.flv", secure.address(Service::HttpTls));
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_media-server"))
+        .args(["load", "--players", "100", "--seconds", "3", "--json", &url])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["connected"], 100, "{report}");
+    assert_eq!(report["failed"], 0, "{report}");
+}
+
+#[test]
+fn websockets_come_through_tls_too() {
+    let secure = Secure::start("http_remux { enabled on; }", "");
+    let _publisher = publish(&media(), &secure.server.rtmp("live/livestream"));
+    secure.server.wait_for_stream("livestream");
+    let stream = connect(secure.address(Service::HttpTls), &[&secure.pair], &TLS13, b"").unwrap();
+    let (mut socket, _) = tungstenite::client("ws://localhost/live/livestream.flv", stream).unwrap();
+    let message = socket.read().unwrap();
+    assert!(message.into_data().starts_with(b"FLV"));
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::publish::numbered;
 use super::swarm::{Pace, Swarm};
-use super::{Failure, LoadArgs, print, resolve, say, serve};
+use super::{Failure, LoadArgs, print, resolve, say, serve, tls};
 use crate::flv;
 use crate::rtmp::url::Target;
 
@@ -87,12 +87,16 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
 }
 
 fn players(swarm: &mut Swarm<'_>, args: &LoadArgs, before: usize) -> Result<usize, Failure> {
-    if let Some(rest) = args.url.strip_prefix("http://") {
+    let plain = args.url.strip_prefix("http://").map(|rest| (rest, "80", None));
+    let secure = || args.url.strip_prefix("https://").map(|rest| (rest, "443", Some(tls::config())));
+    if let Some((rest, port, tls)) = plain.or_else(secure) {
+        let tls = tls.transpose()?;
         let (authority, path) = rest.split_once('/').ok_or("the URL has no path")?;
-        let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+        let (host, port) = authority.split_once(':').unwrap_or((authority, port));
         let address = resolve::lookup(host, port.parse()?)?[0];
         for index in 0..args.players {
-            swarm.get(address, authority, &format!("/{path}"), index % args.sample.max(1) == 0)?;
+            let tls = tls.as_ref().map(|config| (config, host));
+            swarm.get(address, tls, authority, &format!("/{path}"), index % args.sample.max(1) == 0)?;
             if index % RAMP == RAMP - 1 {
                 settle(swarm, before + index + 1)?;
             }

@@ -7,6 +7,7 @@ mod resolve;
 mod serve;
 mod service;
 mod swarm;
+mod tls;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -78,7 +79,7 @@ struct PublishArgs {
 
 #[derive(Debug, Args)]
 struct LoadArgs {
-    /// rtmp://HOST[:PORT]/APP/STREAM, or for players http://HOST:PORT/APP/STREAM.flv
+    /// rtmp://HOST[:PORT]/APP/STREAM, or for players http[s]://HOST[:PORT]/APP/STREAM.flv
     url: String,
     /// So many players of the stream
     #[arg(long, value_name = "N", default_value_t = 0)]

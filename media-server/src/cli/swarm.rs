@@ -4,10 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 use super::Failure;
 use crate::flv::{self, Role, Tag, TagKind};
@@ -72,6 +75,7 @@ enum Job {
 #[derive(Debug)]
 struct Member {
     stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     client: Option<Client>,
     job: Job,
     out: Vec<u8>,
@@ -117,6 +121,7 @@ impl<'a> Swarm<'a> {
     fn add(
         &mut self,
         address: SocketAddr,
+        tls: Option<Box<ClientConnection>>,
         client: Option<Client>,
         job: Job,
         out: Vec<u8>,
@@ -125,7 +130,7 @@ impl<'a> Swarm<'a> {
         let token = Token(self.members.len());
         self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let _ = stream.set_nodelay(matches!(job, Job::Publish { .. }));
-        self.members.push(Some(Member { stream, client, job, out, written: 0, greeted: false }));
+        self.members.push(Some(Member { stream, tls, client, job, out, written: 0, greeted: false }));
         Ok(())
     }
 
@@ -138,27 +143,32 @@ impl<'a> Swarm<'a> {
     ) -> Result<(), Failure> {
         let mut out = Vec::new();
         let client = Client::new(target, Intent::Publish, crate::ids::random(), &mut out);
-        self.add(address, Some(client), Job::Publish { position: 0, round: 0, began: None, delay }, out)
+        self.add(address, None, Some(client), Job::Publish { position: 0, round: 0, began: None, delay }, out)
     }
 
     /// Adds a player.
     pub(super) fn play(&mut self, address: SocketAddr, target: Target, sampled: bool) -> Result<(), Failure> {
         let mut out = Vec::new();
         let client = Client::new(target, Intent::Play, crate::ids::random(), &mut out);
-        self.add(address, Some(client), Job::Play { sampled, skip: false }, out)
+        self.add(address, None, Some(client), Job::Play { sampled, skip: false }, out)
     }
 
-    /// Adds a player of HTTP-FLV.
+    /// Adds a player of HTTP-FLV, through TLS where there is a configuration and the server's name for it.
     pub(super) fn get(
         &mut self,
         address: SocketAddr,
+        tls: Option<(&Arc<ClientConfig>, &str)>,
         host: &str,
         path: &str,
         sampled: bool,
     ) -> Result<(), Failure> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: media-server\r\n\r\n");
         let tail = sampled.then(Vec::new);
-        self.add(address, None, Job::Http { tail }, request.into_bytes())
+        let tls = tls.map(|(config, host)| -> Result<_, Failure> {
+            let name = ServerName::try_from(host.to_owned())?;
+            Ok(Box::new(ClientConnection::new(Arc::clone(config), name)?))
+        });
+        self.add(address, tls.transpose()?, None, Job::Http { tail }, request.into_bytes())
     }
 
     /// Clients that are connected.
@@ -211,7 +221,12 @@ impl<'a> Swarm<'a> {
     fn flush(&mut self, index: usize) {
         let Some(member) = &mut self.members[index] else { return };
         while member.written < member.out.len() {
-            match member.stream.write(&member.out[member.written..]) {
+            let bytes = &member.out[member.written..];
+            let written = match &mut member.tls {
+                None => member.stream.write(bytes),
+                Some(tls) => rustls::Stream::new(&mut **tls, &mut member.stream).write(bytes),
+            };
+            match written {
                 Ok(count) => {
                     member.written += count;
                     if matches!(member.job, Job::Publish { .. }) {
@@ -237,7 +252,12 @@ impl<'a> Swarm<'a> {
     fn read(&mut self, index: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(member) = &mut self.members[index] {
-            match member.stream.read(&mut buffer) {
+            let read = match &mut member.tls {
+                None => member.stream.read(&mut buffer),
+                Some(tls) => rustls::Stream::new(&mut **tls, &mut member.stream).read(&mut buffer),
+            };
+            let secure = member.tls.is_some();
+            match read {
                 Ok(0) => {
                     self.fail(index, "the server closed the connection".into());
                     break;
@@ -247,7 +267,7 @@ impl<'a> Swarm<'a> {
                         self.fail(index, reason);
                         break;
                     }
-                    if count < buffer.len() {
+                    if count < buffer.len() && !secure {
                         break;
                     }
                 }

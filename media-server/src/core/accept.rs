@@ -129,6 +129,7 @@ impl Core {
             closing: false,
             pending: None,
             watched: None,
+            left: None,
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut conn.transport.socket, Token(index), interest)

@@ -1,7 +1,7 @@
 //! Clients of streams: how they come into the wheels and the statistics, and out again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::conn::Conn;
 use super::player::Player;
@@ -102,6 +102,9 @@ impl Core {
     pub(super) fn forget_client(&self, conn: &mut Conn) {
         if let Some(stat) = conn.stat.take() {
             self.server.stat.remove_client(&stat.id);
+            let (sent, received) = conn.left.unwrap_or_default();
+            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            conn.left = Some((sent + load(&stat.traffic.send), received + load(&stat.traffic.recv)));
             if !stat.publish {
                 let sent = stat.traffic.send.load(Ordering::Relaxed) as usize;
                 stat.stream.traffic.add_send(sent);

@@ -26,15 +26,11 @@ impl Core {
             Role::Outgoing(outgoing) => return self.outgoing_closed(index, &mut conn, &outgoing, reason),
             other => other,
         };
-        let traffic = conn.stat.as_ref().map(|stat| {
-            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            (load(&stat.traffic.send), load(&stat.traffic.recv))
-        });
         self.stop_playing(&mut conn);
         self.stop_publishing(&mut conn);
-        // Who was refused has not been there.
+        // Who was refused has not been there; who said good-bye to the stream first has.
         if conn.service == Service::Rtmp
-            && let Some((sent, received)) = traffic
+            && let Some((sent, received)) = conn.left
         {
             self.tell(&conn, "on_close", &[("send_bytes", sent), ("recv_bytes", received)]);
         }

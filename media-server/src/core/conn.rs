@@ -110,6 +110,8 @@ pub(super) struct Conn {
     pub(super) pending: Option<Box<Pending>>,
     /// Which hooks are told of its end.
     pub(super) watched: Option<Box<Watched>>,
+    /// Bytes sent and received for streams that it has left.
+    pub(super) left: Option<(u64, u64)>,
     /// It is closed when everything is written.
     pub(super) closing: bool,
 }

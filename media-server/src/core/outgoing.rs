@@ -87,6 +87,7 @@ impl Core {
             closing: false,
             pending: None,
             watched: None,
+            left: None,
         });
         let index = self.free.pop().unwrap_or_else(|| {
             self.conns.push(None);

@@ -294,3 +294,170 @@ fn write_some(mut bytes: &[u8], write: &mut impl FnMut(&[u8]) -> io::Result<usiz
     }
     Ok(all - bytes.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use std::collections::VecDeque;
+    use std::io::{Read as _, Write as _};
+
+    /// Both configurations, with a certificate of their own.
+    fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert =
+            rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let https = crate::tls::Https {
+            directive: "https",
+            listen: "127.0.0.1:0".parse().unwrap(),
+            key: dir.path().join("key"),
+            cert: dir.path().join("cert"),
+        };
+        std::fs::write(&https.key, key.serialize_pem()).unwrap();
+        std::fs::write(&https.cert, cert.pem()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (https.load().unwrap().config, Arc::new(client))
+    }
+
+    fn client(config: Arc<ClientConfig>) -> ClientConnection {
+        ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap()
+    }
+
+    /// A socket that takes and gives as many bytes at a time as `sizes` say, and nothing where they say 0.
+    struct Wire<'a> {
+        bytes: VecDeque<u8>,
+        sizes: std::iter::Cycle<std::slice::Iter<'a, usize>>,
+    }
+
+    impl<'a> Wire<'a> {
+        fn new(sizes: &'a [usize]) -> Self {
+            Wire { bytes: VecDeque::new(), sizes: sizes.iter().cycle() }
+        }
+
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.sizes.next().copied().unwrap_or(1).min(bytes.len()) {
+                0 => Err(ErrorKind::WouldBlock.into()),
+                count => {
+                    self.bytes.extend(&bytes[..count]);
+                    Ok(count)
+                }
+            }
+        }
+
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let size = self.sizes.next().copied().unwrap_or(1);
+            match size.min(into.len()).min(self.bytes.len()) {
+                0 => Err(ErrorKind::WouldBlock.into()),
+                count => {
+                    for (slot, byte) in into.iter_mut().zip(self.bytes.drain(..count)) {
+                        *slot = byte;
+                    }
+                    Ok(count)
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn everything_arrives_however_sockets_cut_it(
+            mut up in prop::collection::vec(0usize..3000, 1..6),
+            mut down in prop::collection::vec(0usize..50_000, 1..6),
+            parts in prop::collection::vec(0usize..20_000, 1..12),
+            asked in 1usize..60_000,
+        ) {
+            // Something must move at last.
+            up.push(1);
+            down.push(1000);
+            let (server, config) = configs();
+            let mut session = Session::new(server).unwrap();
+            let mut client = client(config);
+            let question: Vec<u8> = (0..asked).map(|number| number as u8).collect();
+            let answer: Vec<u8> = (0..parts.iter().sum()).map(|number: usize| (number % 253) as u8).collect();
+            let mut slices = Vec::new();
+            let mut rest = &answer[..];
+            for part in &parts {
+                let (slice, after) = rest.split_at(*part);
+                slices.push(slice);
+                rest = after;
+            }
+            let (mut to_server, mut to_client) = (Wire::new(&up), Wire::new(&down));
+            let (mut asked, mut heard, mut answered) = (Vec::new(), Vec::new(), 0);
+            client.writer().write_all(&question).unwrap();
+            let mut closed = false;
+            for turn in 0.. {
+                prop_assert!(turn < 200_000, "nothing moves any more");
+                let mut records = Vec::new();
+                while client.wants_write() {
+                    client.write_tls(&mut records).unwrap();
+                }
+                to_server.bytes.extend(records);
+                match session.receive(|bytes| asked.extend_from_slice(bytes), |into| to_server.read(into)) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => panic!("{error}"),
+                }
+                session.flush(|bytes| to_client.write(bytes)).unwrap();
+                if asked.len() == question.len() && answered < answer.len() {
+                    let mut skip = answered;
+                    let left = slices.iter().map(|slice| {
+                        let skipped = skip.min(slice.len());
+                        skip -= skipped;
+                        &slice[skipped..]
+                    });
+                    match session.send(left, |bytes| to_client.write(bytes)) {
+                        Ok(count) => answered += count,
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    prop_assert!(session.pending_len() <= MAX_PENDING);
+                }
+                if answered == answer.len() && asked.len() == question.len() && !closed {
+                    closed = true;
+                    session.close();
+                }
+                let bytes: Vec<u8> = to_client.bytes.drain(..).collect();
+                let mut input = &bytes[..];
+                while !input.is_empty() {
+                    client.read_tls(&mut input).unwrap();
+                    client.process_new_packets().unwrap();
+                    let mut part = vec![0; 1 << 16];
+                    loop {
+                        match client.reader().read(&mut part) {
+                            Ok(0) | Err(_) => break,
+                            Ok(count) => heard.extend_from_slice(&part[..count]),
+                        }
+                    }
+                }
+                // The end of the stream is told by close_notify.
+                if closed && session.pending_len() == 0 && matches!(client.reader().read(&mut [0]), Ok(0)) {
+                    break;
+                }
+            }
+            prop_assert_eq!(asked, question);
+            prop_assert_eq!(heard, answer);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_or_waited_for(bytes in prop::collection::vec(any::<u8>(), 1..600)) {
+            let (server, _) = configs();
+            let mut session = Session::new(server).unwrap();
+            let mut input = &bytes[..];
+            let result = session.receive(|_| panic!("there is no plaintext"), |into| input.read(into));
+            prop_assert!(result.is_ok() || result.is_err_and(|error| error.kind() == ErrorKind::InvalidData));
+            let _ = session.flush(|bytes| Ok(bytes.len()));
+            session.close();
+        }
+    }
+}
