@@ -170,6 +170,11 @@ pub fn run(server: &Arc<Server>, mut jobs: Receiver<Job>) -> std::io::Result<()>
     Ok(())
 }
 
+/// Makes calls at once, for who can wait; none is success.
+pub async fn ask(calls: Vec<Call>) -> Result<(), String> {
+    run_job(&Job { calls, asker: None }).await
+}
+
 async fn run_job(job: &Job) -> Result<(), String> {
     for call in &job.calls {
         let result = tokio::time::timeout(PATIENCE, make(call)).await;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::conf::Settings;
 use crate::hooks::Job;
 use crate::http::guard::Guard;
+use crate::http::viewers::Viewers;
 use crate::limits::{Addresses, Place};
 use crate::recorder::{Counters, Order};
 use crate::source::Sources;
@@ -209,6 +210,8 @@ pub struct Server {
     pub started: Instant,
     /// Who may change something through the API.
     pub guard: Guard,
+    /// Viewers of HLS.
+    pub viewers: Viewers,
     /// The file of the configuration.
     pub path: Option<PathBuf>,
     reloads: Mutex<Reloads>,
@@ -248,6 +251,7 @@ impl Server {
             draining: AtomicBool::new(false),
             started: Instant::now(),
             guard: Guard::default(),
+            viewers: Viewers::default(),
             path: None,
             reloads: Mutex::default(),
             addresses: Mutex::default(),

@@ -3,48 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test's helpers fail its test")]
 
 mod common;
+mod service;
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use common::{TestServer, media, play, publish, wait_until};
 use serde_json::Value;
-
-type Seen = Arc<Mutex<Vec<Value>>>;
-
-/// Answers every POST with what `answer` says to its body.
-fn service(answer: impl Fn(&Value) -> &'static str + Send + 'static) -> (SocketAddr, Seen) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = Seen::default();
-    let writes = Arc::clone(&seen);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut reader = BufReader::new(stream.unwrap());
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if line.trim().is_empty() {
-                    break;
-                }
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            let body: Value = serde_json::from_slice(&body).unwrap();
-            let text = answer(&body);
-            writes.lock().unwrap().push(body);
-            let length = text.len();
-            let _ = write!(reader.get_mut(), "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}");
-        }
-    });
-    (address, seen)
-}
+use service::{Seen, service};
 
 fn hooks(address: SocketAddr) -> String {
     let events = ["on_connect", "on_close", "on_publish", "on_unpublish", "on_play", "on_stop", "on_hls"];

@@ -3,6 +3,7 @@
 //! [`segmenter`] and [`playlist`] are pure; [`files`] writes what they give.
 
 pub mod files;
+pub mod names;
 pub mod playlist;
 pub mod segmenter;
 

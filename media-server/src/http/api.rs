@@ -13,6 +13,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::answer::{self, code};
+use super::auth_request;
 use super::guard;
 use super::metrics;
 use super::pages;
@@ -55,10 +56,13 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
         std::future::ready(response)
     };
-    probes().with_state(server).route("/metrics", get(exported)).fallback(move |request: Request<Body>| {
-        let api = Arc::clone(&api);
-        async move { api.answer(&request) }
-    })
+    let asked = get(auth_request::answer).with_state(Arc::clone(&server));
+    probes().with_state(server).route("/metrics", get(exported)).route("/api/v1/auth", asked).fallback(
+        move |request: Request<Body>| {
+            let api = Arc::clone(&api);
+            async move { api.answer(&request) }
+        },
+    )
 }
 
 impl Api {

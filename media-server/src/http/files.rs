@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::Response;
 use tower_http::services::ServeDir;
 
-use super::{answer, pages, vod};
+use super::viewers::{self, Refused, Visit};
+use super::{Peer, answer, pages, vod};
+use crate::hls::names;
 use crate::ids;
 use crate::server::{Server, Service};
 
@@ -36,13 +38,23 @@ async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body
         return response;
     }
     let path = request.uri().path().to_owned();
-    if content_type(&path) == Some(M3U8)
-        && let Some(master) = master(&server, &request)
-    {
-        let mut response = Response::new(axum::body::Body::from(master));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(M3U8));
-        answer::common(&mut response, &server.signature, cross_site, false);
-        return response;
+    if content_type(&path) == Some(M3U8) {
+        let peer = request.extensions().get::<Peer>().copied();
+        match playlist(&server, request.uri(), request.headers(), peer).await {
+            Ok(None) => {}
+            Ok(Some(master)) => {
+                let mut response = Response::new(axum::body::Body::from(master));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(M3U8));
+                answer::common(&mut response, &server.signature, cross_site, false);
+                return response;
+            }
+            Err(status) => {
+                let mut response = answer::text_answer(&server.signature, status, false);
+                // The page may read why.
+                answer::common(&mut response, &server.signature, cross_site, false);
+                return response;
+            }
+        }
     }
     // ServeDir refuses every path that leaves the folder and answers ranges.
     let mut files = ServeDir::new(&http.dir);
@@ -84,26 +96,51 @@ fn content_type(path: &str) -> Option<&'static str> {
     }
 }
 
-/// A player's first request for a playlist gets a master playlist that gives it a context: from then on it can be
-/// told from the others.
-fn master(server: &Server, request: &Request<axum::body::Body>) -> Option<String> {
-    let uri = request.uri();
-    if answer::query(uri.query(), "hls_ctx").is_some() {
-        return None;
-    }
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+/// Whether a playlist may be fetched. A player's first request gets a master playlist with a context: from then on it
+/// can be told from the others.
+async fn playlist(
+    server: &Arc<Server>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    peer: Option<Peer>,
+) -> Result<Option<String>, StatusCode> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let host = text(header::HOST);
     let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let settings = server.settings();
-    let hls = settings.vhost(answer::query(uri.query(), "vhost").unwrap_or(host))?.hls.as_ref()?;
-    let relative = uri.path().trim_start_matches('/');
+    let Some(vhost) = settings.vhost(answer::query(uri.query(), "vhost").unwrap_or(host)) else {
+        return Ok(None);
+    };
+    let (Some(hls), Some(path)) = (&vhost.hls, names::clean(uri.path())) else { return Ok(None) };
     // Only what this server wrote: a player of another's files gets them as they are.
-    if !hls.ctx || relative.split('/').any(|part| part == "..") || !hls.path.join(relative).is_file() {
-        return None;
+    if !hls.path.join(path.trim_start_matches('/')).is_file() {
+        return Ok(None);
     }
-    let query = uri.query().map(|query| format!("{query}&")).unwrap_or_default();
-    Some(format!(
-        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n{}?{query}hls_ctx={}\n",
-        uri.path(),
-        ids::connection()
-    ))
+    let Some(Peer(peer)) = peer else {
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let brought = viewers::context(uri.query());
+    let given = (hls.ctx && brought.is_none()).then(ids::connection);
+    let visit = Visit {
+        path: &path,
+        query: uri.query(),
+        ip: peer.ip(),
+        agent: text(header::USER_AGENT),
+        referer: text(header::REFERER),
+    };
+    viewers::playlist(server, vhost, visit, given.as_deref().or(brought)).await.map_err(|refused| {
+        tracing::warn!("HLS {} may not play {path}: {refused:?}", peer.ip());
+        match refused {
+            Refused::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refused::Hook(_) => StatusCode::UNAUTHORIZED,
+            Refused::Full => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    })?;
+    Ok(given.map(|context| {
+        let query = uri.query().map(|query| format!("{query}&")).unwrap_or_default();
+        format!(
+            "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n{}?{query}hls_ctx={context}\n",
+            uri.path(),
+        )
+    }))
 }

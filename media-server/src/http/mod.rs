@@ -4,12 +4,14 @@
 
 mod answer;
 mod api;
+mod auth_request;
 mod files;
 pub mod guard;
 mod metrics;
 pub mod mount;
 pub mod pages;
 mod process;
+pub mod viewers;
 mod vod;
 
 use std::io;

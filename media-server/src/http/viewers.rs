@@ -1,0 +1,263 @@
+//! Viewers of HLS: many short requests that are one play to `security`, `refer` and http_hooks.
+//!
+//! A viewer's first request for a playlist is asked about; what was allowed stays allowed while the playlist is asked
+//! for again. Where this server gives the playlist, a viewer is a `hls_ctx`; where nginx does
+//! ([`super::auth_request`]), it is an address, a player's name and the URL's parameters. Segments carry nothing of
+//! their own: they are for every address that has an allowed playlist of their stream.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::answer;
+use crate::conf::settings::Vhost;
+use crate::hls::{Names, names};
+use crate::hooks::{self, Job, Subject, Watched};
+use crate::ids;
+use crate::rtmp::url;
+use crate::server::Server;
+
+/// The most viewers at a time.
+const MAX_VIEWERS: usize = 65_536;
+/// How often it is looked who has gone.
+const SWEEP: Duration = Duration::from_secs(5);
+/// A viewer has gone when it asks for no playlist for a window, and for this long at least.
+const SHORTEST: Duration = Duration::from_secs(30);
+
+/// One request for a file of HLS.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visit<'a> {
+    /// The path, decoded.
+    pub(super) path: &'a str,
+    /// The query.
+    pub(super) query: Option<&'a str>,
+    /// The client.
+    pub(super) ip: IpAddr,
+    /// Its User-Agent.
+    pub(super) agent: &'a str,
+    /// Its Referer.
+    pub(super) referer: &'a str,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// `security`, `refer`, or a segment without an allowed playlist.
+    Forbidden(String),
+    /// A hook.
+    Hook(String),
+    /// There are too many viewers.
+    Full,
+}
+
+#[derive(Debug)]
+struct Session {
+    app: String,
+    stream: String,
+    /// What tells one viewer from another behind the same address.
+    who: String,
+    watched: Watched,
+    until: Instant,
+}
+
+/// The viewers of now, by vhost and address.
+#[derive(Debug, Default)]
+pub struct Viewers(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    sessions: HashMap<(String, IpAddr), Vec<Session>>,
+    count: usize,
+    swept: bool,
+}
+
+impl Viewers {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lock().count
+    }
+
+    /// Whether that viewer is allowed already; then it stays for longer.
+    fn known(&self, at: &(String, IpAddr), stay: Duration, is: impl Fn(&Session) -> bool) -> bool {
+        let mut table = self.lock();
+        let Some(session) = table.sessions.get_mut(at).and_then(|all| all.iter_mut().find(|one| is(one)))
+        else {
+            return false;
+        };
+        session.until = session.until.max(Instant::now() + stay);
+        true
+    }
+
+    /// Takes a viewer in; true when somebody must start to sweep.
+    fn add(&self, at: (String, IpAddr), session: Session) -> Result<bool, Refused> {
+        let mut table = self.lock();
+        if table.count >= MAX_VIEWERS {
+            return Err(Refused::Full);
+        }
+        table.count += 1;
+        table.sessions.entry(at).or_default().push(session);
+        Ok(!std::mem::replace(&mut table.swept, true))
+    }
+
+    /// Takes out who has gone; none when nobody is left to sweep for.
+    fn sweep(&self, now: Instant) -> (Vec<Watched>, bool) {
+        let mut table = self.lock();
+        let mut gone = Vec::new();
+        table.sessions.retain(|_, sessions| {
+            gone.extend(sessions.extract_if(.., |one| one.until <= now).map(|one| one.watched));
+            !sessions.is_empty()
+        });
+        table.count -= gone.len();
+        table.swept = table.count > 0;
+        (gone, table.swept)
+    }
+}
+
+fn stay(vhost: &Vhost) -> Duration {
+    let window = vhost.hls.as_ref().map_or(0.0, |hls| hls.window);
+    Duration::from_secs_f64(window).max(SHORTEST)
+}
+
+/// The query without the context that this server added.
+fn own_param(query: Option<&str>) -> String {
+    let kept: Vec<&str> = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .filter(|pair| !pair.is_empty() && !pair.starts_with("hls_ctx="))
+        .collect();
+    if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) }
+}
+
+/// Whether a playlist may be fetched. `context` is the viewer's `hls_ctx`, where it has one.
+pub(super) async fn playlist(
+    server: &Arc<Server>,
+    vhost: &Vhost,
+    visit: Visit<'_>,
+    context: Option<&str>,
+) -> Result<(), Refused> {
+    let forbidden = |text: &str| Refused::Forbidden(text.to_owned());
+    let (app, stream) = names::playlist(vhost.hls.as_ref(), &vhost.name, visit.path)
+        .filter(|(app, stream)| {
+            url::check_name("app", app).is_ok() && url::check_name("stream", stream).is_ok()
+        })
+        .ok_or_else(|| forbidden("no playlist has this name"))?;
+    // Rules that were changed since are looked at each time: they cost nothing.
+    if !vhost.security.permits(false, visit.ip) {
+        return Err(forbidden("security"));
+    }
+    if !vhost.refer.permits(false, visit.referer) {
+        return Err(forbidden("refer"));
+    }
+    let param = own_param(visit.query);
+    let who = match context {
+        Some(context) => context.to_owned(),
+        None => format!("{param} {}", visit.agent),
+    };
+    let at = (vhost.name.clone(), visit.ip);
+    if server.viewers.known(&at, stay(vhost), |one| one.app == app && one.stream == stream && one.who == who)
+    {
+        return Ok(());
+    }
+    let subject = Subject {
+        client_id: context.map_or_else(ids::connection, str::to_owned),
+        ip: visit.ip.to_string(),
+        vhost: vhost.name.clone(),
+        app: app.clone(),
+        stream: stream.clone(),
+        param,
+        page_url: visit.referer.to_owned(),
+        ..Subject::default()
+    };
+    let body = subject.body(&server.stat.server_id, "on_play");
+    hooks::ask(hooks::calls(&vhost.hooks, "on_play", &body)).await.map_err(Refused::Hook)?;
+    tracing::info!(cid = %subject.client_id, "HLS {} plays /{app}/{stream}", visit.ip);
+    let watched = Watched { hooks: Arc::clone(&vhost.hooks), subject };
+    let session = Session { app, stream, who, watched, until: Instant::now() + stay(vhost) };
+    if server.viewers.add(at, session)? {
+        tokio::spawn(sweep(Arc::clone(server)));
+    }
+    Ok(())
+}
+
+/// Whether a segment or a key may be fetched.
+pub(super) fn part(server: &Server, vhost: &Vhost, visit: Visit<'_>) -> Result<(), Refused> {
+    let at = (vhost.name.clone(), visit.ip);
+    let templates = vhost.hls.as_ref().map_or_else(
+        || vec!["[app]/[stream]-[seq].ts", "[app]/[stream]-[seq].key"],
+        |hls| vec![hls.ts_file.as_str(), "[app]/[stream]-[seq].key"],
+    );
+    let belongs = |one: &Session| {
+        let names = Names { vhost: &vhost.name, app: &one.app, stream: &one.stream };
+        templates.iter().any(|template| names::is_part(template, &names, visit.path))
+    };
+    match vhost.security.permits(false, visit.ip) && server.viewers.known(&at, Duration::ZERO, belongs) {
+        true => Ok(()),
+        false => Err(Refused::Forbidden("no playlist of it was fetched from this address".into())),
+    }
+}
+
+/// Tells on_stop of viewers that have gone, until there are none.
+async fn sweep(server: Arc<Server>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let (gone, more) = server.viewers.sweep(Instant::now());
+        for watched in gone {
+            let body = watched.subject.body(&server.stat.server_id, "on_stop");
+            let calls = hooks::calls(&watched.hooks, "on_stop", &body);
+            if !calls.is_empty() && server.hooks.try_send(Job { calls, asker: None }).is_err() {
+                tracing::warn!("on_stop is not told: too many hooks are waiting");
+            }
+        }
+        if !more {
+            return;
+        }
+    }
+}
+
+/// The context of a query.
+pub(super) fn context(query: Option<&str>) -> Option<&str> {
+    answer::query(query, "hls_ctx").filter(|context| !context.is_empty() && context.len() <= 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(who: &str, until: Instant) -> Session {
+        let watched = Watched { hooks: Arc::default(), subject: Subject::default() };
+        Session { app: "live".into(), stream: "s".into(), who: who.into(), watched, until }
+    }
+
+    #[test]
+    fn viewers_stay_while_they_ask() {
+        let viewers = Viewers::default();
+        let at = ("v".to_owned(), IpAddr::from([1, 2, 3, 4]));
+        let now = Instant::now();
+        assert_eq!(viewers.add(at.clone(), session("a", now)), Ok(true));
+        assert_eq!(viewers.add(at.clone(), session("b", now)), Ok(false));
+        assert!(viewers.known(&at, SHORTEST, |one| one.who == "a"));
+        assert!(!viewers.known(&at, SHORTEST, |one| one.who == "c"));
+        let (gone, more) = viewers.sweep(now + Duration::from_secs(1));
+        assert_eq!((gone.len(), more, viewers.count()), (1, true, 1));
+        let (gone, more) = viewers.sweep(now + SHORTEST * 2);
+        assert_eq!((gone.len(), more, viewers.count()), (1, false, 0));
+        assert_eq!(viewers.add(at, session("a", now)), Ok(true));
+    }
+
+    #[test]
+    fn a_viewer_s_parameters_are_its_own() {
+        for (query, param) in [
+            (None, ""),
+            (Some("hls_ctx=abc"), ""),
+            (Some("token=a&hls_ctx=abc"), "?token=a"),
+            (Some("hls_ctx=abc&token=a&b"), "?token=a&b"),
+        ] {
+            assert_eq!(own_param(query), param);
+        }
+    }
+}

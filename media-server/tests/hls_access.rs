@@ -1,0 +1,171 @@
+//! Who may watch HLS: asked once for each viewer, whether this server or nginx gives the files.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
+
+mod common;
+#[allow(dead_code, reason = "each test program uses a part")]
+mod service;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{Reaped, TestServer, media, publish, request, wait_until};
+use media_server::server::Service;
+use serde_json::Value;
+use service::{Seen, service};
+
+/// Players need the right token.
+fn decide(body: &Value) -> &'static str {
+    let refused = body["action"] == "on_play" && body["param"] != "?token=right";
+    if refused { "{\"code\":7}" } else { "0" }
+}
+
+fn plays(seen: &Seen) -> Vec<Value> {
+    let seen = seen.lock().unwrap();
+    seen.iter().filter(|body| body["action"] == "on_play").cloned().collect()
+}
+
+fn status(address: SocketAddr, path: &str, fields: &[&str]) -> String {
+    let (head, _) = request(address, "GET", path, fields);
+    head["HTTP/1.1 ".len()..][..3].to_owned()
+}
+
+fn segments(playlist: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(playlist).unwrap_or_default();
+    text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// A live stream with HLS in a folder, and what decides about players.
+fn live(html: &Path, hooks: SocketAddr, more: &str, root: &str) -> (TestServer, Reaped) {
+    let vhost = format!(
+        "hls {{ enabled on; hls_fragment 1; hls_window 30; hls_path {}; }}
+         http_hooks {{ enabled on; on_play http://{hooks}/; on_stop http://{hooks}/; }} {more}",
+        html.display()
+    );
+    let server = TestServer::start(&vhost, root);
+    let publisher = publish(&media(), &server.rtmp("live/livestream"));
+    wait_until("a segment is listed", || !segments(&html.join("live/livestream.m3u8")).is_empty());
+    (server, publisher)
+}
+
+fn nginx(dir: &Path, html: &Path, api: SocketAddr) -> (Reaped, SocketAddr) {
+    common::ensure_packages(&["nginx"]);
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (root, html, conf) = (dir.display(), html.display(), dir.join("nginx.conf"));
+    std::fs::write(
+        &conf,
+        format!(
+            "daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log; events {{ }}
+             http {{ access_log off;
+               client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;
+               uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
+               server {{ listen {address};
+                 location / {{ auth_request /auth; root {html}; }}
+                 location = /auth {{
+                   internal;
+                   proxy_pass http://{api}/api/v1/auth;
+                   proxy_pass_request_body off;
+                   proxy_set_header Content-Length \"\";
+                   proxy_set_header Host $host;
+                   proxy_set_header X-Original-URI $request_uri;
+                   proxy_set_header X-Original-Method $request_method;
+                   proxy_set_header X-Real-IP $http_x_test_address;
+                 }} }} }}"
+        ),
+    )
+    .unwrap();
+    let child = Command::new("nginx").arg("-c").arg(&conf).stderr(Stdio::null()).spawn().unwrap();
+    let nginx = Reaped(child);
+    wait_until("nginx listens", || TcpStream::connect(address).is_ok());
+    (nginx, address)
+}
+
+#[test]
+fn nginx_asks_once_for_each_viewer() {
+    let dir = tempfile::tempdir().unwrap();
+    let html = dir.path().join("html");
+    let (hooks, seen) = service(decide);
+    let trusted = "real_ip { trusted 127.0.0.0/8; x_forwarded_for on; }";
+    let security = "security { enabled on; allow publish all; allow play all; deny play 10.9.9.9; }";
+    let (server, _publisher) = live(&html, hooks, security, trusted);
+    let (_nginx, http) = nginx(dir.path(), &html, server.address(Service::Api));
+    let playlist = "/live/livestream.m3u8";
+    let segment = format!("/live/{}", segments(&html.join("live/livestream.m3u8"))[0]);
+    let viewer = "X-Test-Address: 10.0.0.1";
+    // Nobody has asked for the playlist yet.
+    assert_eq!(status(http, &segment, &[viewer]), "403");
+    assert_eq!(status(http, playlist, &[viewer]), "401");
+    assert_eq!(status(http, &format!("{playlist}?token=wrong"), &[viewer]), "401");
+    assert_eq!(plays(&seen).len(), 2);
+    for _ in 0..3 {
+        assert_eq!(status(http, &format!("{playlist}?token=right"), &[viewer]), "200");
+        assert_eq!(status(http, &segment, &[viewer]), "200");
+    }
+    let asked = plays(&seen);
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert_eq!((&asked[2]["ip"], &asked[2]["param"]), (&"10.0.0.1".into(), &"?token=right".into()));
+    assert_eq!((&asked[2]["app"], &asked[2]["stream"]), (&"live".into(), &"livestream".into()));
+    // What was allowed to one is not to another, nor is another token.
+    assert_eq!(status(http, &segment, &["X-Test-Address: 10.0.0.2"]), "403");
+    assert_eq!(status(http, &format!("{playlist}?token=wrong"), &[viewer]), "401");
+    assert_eq!(status(http, &format!("{playlist}?token=right"), &["X-Test-Address: 10.9.9.9"]), "403");
+    // nginx finds the same file by these names.
+    for path in ["/live/%6civestream.m3u8", "//live/livestream.m3u8", "/live/x/../livestream.m3u8"] {
+        assert_ne!(status(http, path, &["X-Test-Address: 10.0.0.3"]), "200", "{path}");
+    }
+    std::fs::write(html.join("page.html"), "a page").unwrap();
+    assert_eq!(status(http, "/page.html", &[]), "200");
+}
+
+#[test]
+fn the_address_of_whom_nobody_trusts_is_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hooks, seen) = service(|_| "0");
+    let (server, _publisher) = live(&dir.path().join("html"), hooks, "", "");
+    let api = server.address(Service::Api);
+    let uri = "X-Original-URI: /live/livestream.m3u8";
+    assert_eq!(status(api, "/api/v1/auth", &[uri, "X-Real-IP: 10.0.0.1"]), "204");
+    assert_eq!(plays(&seen)[0]["ip"], "127.0.0.1");
+    assert_eq!(status(api, "/api/v1/auth", &[]), "400");
+    assert_eq!(status(api, "/api/v1/auth", &[uri, "X-Original-Method: PUT"]), "403");
+    assert_eq!(status(api, "/api/v1/auth", &["X-Original-URI: /live/a.ts.tmp"]), "403");
+    assert_eq!(status(api, "/api/v1/auth", &["X-Original-URI: /live/a.m3u8%0d%0a"]), "403");
+}
+
+#[test]
+fn the_server_asks_when_it_gives_the_master_playlist() {
+    let dir = tempfile::tempdir().unwrap();
+    let html = dir.path().join("html");
+    std::fs::create_dir(&html).unwrap();
+    let (hooks, seen) = service(decide);
+    // The HTTP port serves the folder that HLS is written to.
+    let text = format!(
+        "listen 127.0.0.1:0; http_server {{ enabled on; listen 127.0.0.1:0; dir {0}; }}
+         vhost __defaultVhost__ {{ hls {{ enabled on; hls_fragment 1; hls_path {0}; }}
+            http_hooks {{ enabled on; on_play http://{hooks}/; on_stop http://{hooks}/; }} }}",
+        html.display()
+    );
+    let settings = media_server::conf::from_text(&text).unwrap();
+    let version = media_server::server::Version::parse("4.0.271").unwrap();
+    let running = media_server::cli::Running::start(settings, version).unwrap();
+    let _publisher =
+        publish(&media(), &format!("rtmp://{}/live/livestream", running.address(Service::Rtmp).unwrap()));
+    wait_until("a segment is listed", || !segments(&html.join("live/livestream.m3u8")).is_empty());
+    let http = running.address(Service::Http).unwrap();
+    assert_eq!(status(http, "/live/livestream.m3u8?token=wrong", &[]), "401");
+    let (_, master) = request(http, "GET", "/live/livestream.m3u8?token=right", &[]);
+    let url = master.lines().last().unwrap();
+    for _ in 0..3 {
+        let (_, media) = request(http, "GET", url, &[]);
+        assert!(media.contains("livestream-0.ts"), "{media}");
+    }
+    let asked = plays(&seen);
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    // The context is the client's id, as SRS tells it.
+    assert!(url.ends_with(asked[1]["client_id"].as_str().unwrap()), "{url} {asked:?}");
+    assert_eq!(running.server.viewers.count(), 1);
+    // A context that nobody gave is a viewer like any other.
+    assert_eq!(status(http, "/live/livestream.m3u8?hls_ctx=made-up", &[]), "401");
+    running.stop();
+}
