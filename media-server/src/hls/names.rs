@@ -1,7 +1,8 @@
 //! Which stream a URL's path belongs to, by the names that `hls { … }` gives its files. Pure.
 
-use super::{Hls, Names};
+use super::Hls;
 use crate::http::mount;
+use crate::recorder::Names;
 
 /// A request's path as a file server sees it: percent signs decoded, double slashes and single dots gone. None for
 /// what no file of a stream is called.
@@ -51,13 +52,11 @@ fn matches(template: &str, names: &Names<'_>, path: &str) -> bool {
         "stream" => Some(names.stream),
         _ => None,
     };
-    match name {
-        Some(name) => path.strip_prefix(name).is_some_and(|path| matches(after, names, path)),
-        None => {
-            let digits = path.bytes().take_while(u8::is_ascii_digit).count();
-            (1..=digits).rev().any(|count| matches(after, names, &path[count..]))
-        }
+    if let Some(name) = name {
+        return path.strip_prefix(name).is_some_and(|path| matches(after, names, path));
     }
+    let digits = path.bytes().take_while(u8::is_ascii_digit).count();
+    (1..=digits).rev().any(|count| matches(after, names, &path[count..]))
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::answer;
 use crate::conf::settings::Vhost;
-use crate::hls::{Names, names};
+use crate::hls::names;
 use crate::hooks::{self, Job, Subject, Watched};
 use crate::ids;
+use crate::recorder::Names;
 use crate::rtmp::url;
 use crate::server::Server;
 
