@@ -15,6 +15,7 @@ use rustix::fs::inotify;
 
 use crate::conf::{self, Settings, support};
 use crate::http::guard::{self, Token};
+use crate::log;
 use crate::recorder::{self, Order, Plan, Start};
 use crate::server::{Command, Server, Service};
 use crate::source::{Policy, Reader, Source};
@@ -116,6 +117,10 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
     }
     server.guard.set(token);
     server.certificates.set(certificates);
+    if new.log != old.log {
+        log::apply(&new.log);
+        tracing::info!("reload log success.");
+    }
     server.set_settings(new);
     let new = server.settings();
     server.certificate_watch.follow(server, &new);

@@ -53,8 +53,7 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
         return Err(message.into());
     }
     // In a container a log file would fill the container's own layer unseen: there the console is the default.
-    let to_file = settings.log_to_file.unwrap_or(!contained);
-    let _guard = log::start(to_file.then_some(settings.log_file.as_path()), &settings.log_level)?;
+    let _guard = log::start(&settings.log, !contained)?;
     let pid_file = PidFile::write(&settings.pid);
     let (sender, signals) = mpsc::channel();
     let watching = sender.clone();
@@ -141,7 +140,10 @@ fn wait(running: &Running, signals: &Receiver<i32>) -> ExitCode {
                 // The result is in the log and the API.
                 let _ = reload::reload(server, server.path.as_deref());
             }
-            SIGUSR1 => tracing::info!("the log file stays open: rotation needs no signal here"),
+            SIGUSR1 => {
+                log::reopen();
+                tracing::info!("sig={signal}, the log file is opened again");
+            }
             SIGQUIT => {
                 tracing::info!("sig={signal}, user start gracefully quit");
                 return grace(server, signals);

@@ -17,7 +17,8 @@ const BLOCKS: &[Block] = &[
                 force_grace_quit disable_daemon_for_docker inotify_auto_reload auto_reload_for_docker in_docker \
                 server_id tcmalloc_release_rate query_latest_version first_wait_for_qlv circuit_breaker is_full \
                 heartbeat stats http_api http_server stream_caster srt_server rtc_server vhost threads \
-                max_streams_per_thread real_ip limits",
+                max_streams_per_thread real_ip limits \
+                srs_log_format srs_log_max_size srs_log_max_files",
     },
     // This server's own.
     Block { path: "real_ip", names: "trusted proxy_protocol x_forwarded_for" },

@@ -12,6 +12,7 @@ use crate::hls::Hls;
 use crate::hooks::Hooks;
 use crate::http::guard::Auth;
 use crate::limits::Limits;
+use crate::log;
 use crate::real_ip::RealIp;
 use crate::refer::Refer;
 use crate::security::Security;
@@ -33,14 +34,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// `daemon on`; containers ignore it, as `disable_daemon_for_docker` says.
     pub daemon: bool,
-    /// `srs_log_tank`: true for file, none when the file does not say.
-    pub log_to_file: Option<bool>,
-    /// `srs_log_level`.
-    pub log_level: String,
-    /// `srs_log_file`.
-    pub log_file: PathBuf,
-    /// `utc_time on`.
-    pub utc_time: bool,
+    /// Logs, `utc_time` with them.
+    pub log: log::Settings,
     /// `grace_start_wait`.
     pub grace_start_wait: Duration,
     /// `grace_final_wait`.
@@ -181,15 +176,6 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
     if max_connections == 0 {
         return Err(Fault::new(line_of(&root, "max_connections"), "max_connections must be more than 0"));
     }
-    let log_to_file = match root.value("srs_log_tank") {
-        None => None,
-        Some("console") => Some(false),
-        Some("file") => Some(true),
-        Some(other) => {
-            let message = format!("srs_log_tank is {other:?}: \"file\" or \"console\" is expected");
-            return Err(Fault::new(line_of(&root, "srs_log_tank"), message));
-        }
-    };
     let mut vhosts = Vec::new();
     for directive in root.all("vhost") {
         let vhost = vhost(directive, root.on("utc_time"))?;
@@ -203,10 +189,7 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
         pid: root.value("pid").unwrap_or("./objs/srs.pid").into(),
         max_connections,
         daemon: root.not_off("daemon"),
-        log_to_file,
-        log_level: root.value("srs_log_level").unwrap_or("trace").into(),
-        log_file: root.value("srs_log_file").unwrap_or("./objs/srs.log").into(),
-        utc_time: root.on("utc_time"),
+        log: log::Settings::read(&root)?,
         grace_start_wait: Duration::from_millis(number(&root, "grace_start_wait", 2300u64)?),
         grace_final_wait: Duration::from_millis(number(&root, "grace_final_wait", 3200u64)?),
         force_grace_quit: root.on("force_grace_quit"),

@@ -60,6 +60,7 @@ impl Collector for Now {
                 recording.lost.load(Ordering::Relaxed),
             ),
             ("recorder_errors", "Writes of recordings that failed", recording.errors.load(Ordering::Relaxed)),
+            ("log_lost", "Lines of the log that were lost to a full queue or disk", crate::log::lost()),
             ("reloads", "Reloads that were done", reloads.succeeded),
             ("reload_errors", "Reloads that were refused", reloads.failed),
         ];
