@@ -46,7 +46,9 @@ pub enum Error {
 /// A name that can be part of a path, a log line and a header: no control characters, no way out of a folder.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
     let leaves = name.split('/').any(|part| part.is_empty() || part == "." || part == "..");
-    let odd = name.contains("%2e") || name.contains("%2E") || name.contains('\\');
+    // Whoever serves the files decodes these: a dot, both slashes and NUL.
+    let lower = name.to_ascii_lowercase();
+    let odd = name.contains('\\') || ["%2e", "%2f", "%5c", "%00"].iter().any(|code| lower.contains(code));
     if name.is_empty() || name.len() > MAX_NAME || leaves || odd || name.chars().any(char::is_control) {
         return Err(Error::Name { what, name: name.chars().take(80).collect() });
     }
