@@ -191,6 +191,79 @@ fn viewers_share_one_layout_and_join_with_tables_and_a_keyframe() {
     assert!(view.batches.iter().all(|batch| batch.layout(Remux::Aac).is_none()));
 }
 
+/// Noise, so that a second fills more than a megabyte.
+fn generate_heavy(dir: &tempfile::TempDir) -> PathBuf {
+    let path = dir.path().join("heavy.flv");
+    let mut command = ffmpeg("ffmpeg");
+    command.args(["-f", "lavfi", "-i", "nullsrc=size=320x180:rate=25:duration=40,geq=random(1)*255:128:128"]);
+    command.args(H264).args(["-qp", "10", "-f", "flv"]).arg(&path);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
+}
+
+#[test]
+fn a_slow_viewer_jumps_to_a_keyframe() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = generate_heavy(&dir);
+    let server = TestServer::start(&format!("{} play {{ queue_length 1; }}", remux("ts")), "");
+    let _publisher = publish(&file, &server.rtmp("live/s"));
+    server.wait_for_stream("s");
+    // The kernel takes less for a viewer with a small buffer.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.address(Service::Http).into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(stream, "GET /live/s.ts HTTP/1.0\r\nHost: h\r\n\r\n").unwrap();
+    let mut viewer = Viewer { stream, bytes: Vec::new() };
+    viewer.head();
+    // It sleeps until it took nothing for more than two of its queue's lengths.
+    let source = server.running().server.sources.all().remove(0);
+    let newest = || {
+        let mut view = media_server::source::View::default();
+        source.sync(usize::MAX, None, &mut view, std::time::Instant::now());
+        view.batches.back().map_or(0, |batch| batch.last_timestamp)
+    };
+    let sent = || {
+        let clients = server.running().server.stat.clients();
+        let player = clients.iter().find(|client| !client.publish).unwrap();
+        player.traffic.send.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let mut last = (sent(), newest());
+    wait_until("the kernel takes no more for two seconds of media", || {
+        let now = (sent(), newest());
+        if now.0 != last.0 {
+            last = now;
+        }
+        now.1 - last.1 > 2500
+    });
+    let packets = viewer.up_to(last.0 as usize / 188 * 188 + 188 * 20_000).to_vec();
+    let clocks: Vec<(usize, u64)> = clocks(&packets);
+    let late = clocks.windows(2).filter(|pair| pair[1].1 > pair[0].1 + 90 * 500);
+    let jumps: Vec<usize> = late.map(|pair| pair[1].0).collect();
+    assert!(!jumps.is_empty(), "the viewer missed nothing");
+    let pid = |index: usize| u16::from_be_bytes([packets[index * 188 + 1] & 0x1f, packets[index * 188 + 2]]);
+    for jump in jumps {
+        assert_eq!((pid(jump - 2), pid(jump - 1), pid(jump)), (0, 0x1001, 0x100));
+        assert_eq!(packets[jump * 188 + 5] & 0x40, 0x40, "it goes on at a keyframe");
+    }
+}
+
+/// The packets that carry a clock, and what it says.
+fn clocks(packets: &[u8]) -> Vec<(usize, u64)> {
+    let timed =
+        |(_, packet): &(usize, &[u8])| packet[3] & 0x20 != 0 && packet[4] > 0 && packet[5] & 0x10 != 0;
+    let clock =
+        |packet: &[u8]| packet[6..11].iter().fold(0, |clock, byte| clock << 8 | u64::from(*byte)) >> 7;
+    packets
+        .chunks_exact(188)
+        .enumerate()
+        .filter(timed)
+        .map(|(index, packet)| (index, clock(packet)))
+        .collect()
+}
+
 #[test]
 fn aac_of_a_stream_without_audio_hurts_nobody() {
     let dir = tempfile::tempdir().unwrap();

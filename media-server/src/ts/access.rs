@@ -24,6 +24,11 @@ struct VideoConfig {
     length_size: usize,
 }
 
+/// The most bytes of parameter sets: they are repeated before every keyframe, however small that is.
+const MAX_PARAMETERS: usize = 16 << 10;
+/// The longest frame that fits ADTS, whose length has 13 bits.
+const MAX_ADTS: usize = 0x1fff - 7;
+
 const START: [u8; 4] = [0, 0, 0, 1];
 
 impl Config {
@@ -63,11 +68,12 @@ impl Config {
 
     /// Takes a video sequence header; what is neither H.264 nor H.265, or broken, leaves no video.
     pub fn set_video(&mut self, payload: &[u8]) {
-        self.video = Video::read(payload).and_then(|video| match video.codec {
+        let video = Video::read(payload).and_then(|video| match video.codec {
             VideoCodec::Avc => parse_avc(video.body),
             VideoCodec::Hevc => parse_hevc(video.body),
             _ => None,
         });
+        self.video = video.filter(|video| video.parameters.len() <= MAX_PARAMETERS);
     }
 
     /// Takes an audio sequence header.
@@ -119,7 +125,7 @@ impl Config {
         let audio = Audio::read(payload)?;
         let frame = Some(audio.body).filter(|frame| !frame.is_empty() && audio.packet == Packet::Frame)?;
         match audio.codec {
-            AudioCodec::Aac => {
+            AudioCodec::Aac if frame.len() <= MAX_ADTS => {
                 let config = u16::from_be_bytes(self.aac?);
                 // ADTS knows four object types; HE-AAC is signalled as LC.
                 let object = match config >> 11 {
@@ -210,6 +216,48 @@ mod tests {
         let mut out = Vec::new();
         config.audio_frame(&[0xaf, 1, 1, 2, 3], &mut out).unwrap();
         assert_eq!(out, [0xff, 0xf1, 0x50, 0x80, 1, 0x5f, 0xfc, 1, 2, 3]);
+    }
+
+    #[test]
+    fn hevc_gets_its_own_delimiter_and_parameter_sets() {
+        let mut record = vec![0; 23];
+        (record[21], record[22]) = (3, 3);
+        for nal in [[0x40, 1, 7], [0x42, 1, 8], [0x44, 1, 9]] {
+            record.extend_from_slice(&[nal[0] >> 1, 0, 1, 0, 3]);
+            record.extend_from_slice(&nal);
+        }
+        for header in [b"\x90hvc1", &[0x1c, 0, 0, 0, 0]] {
+            let mut config = Config::default();
+            config.set_video(&[&header[..], &record].concat());
+            assert_eq!(config.video(), Some(StreamType::Hevc));
+            let mut out = Vec::new();
+            let nals = [0, 0, 0, 3, 0x46, 1, 0x50, 0, 0, 0, 3, 0x26, 1, 5];
+            let composition = config.annex_b(&[&b"\x91hvc1\0\0\x28"[..], &nals].concat(), &mut out);
+            assert_eq!(composition, Some(40));
+            let expected = [
+                &[0, 0, 0, 1, 0x46, 1, 0x50][..],
+                &[0, 0, 0, 1, 0x40, 1, 7, 0, 0, 0, 1, 0x42, 1, 8, 0, 0, 0, 1, 0x44, 1, 9],
+                &[0, 0, 1, 0x26, 1, 5],
+            ];
+            assert_eq!(out, expected.concat());
+            // A frame of another codec than the header's is none.
+            assert_eq!(config.annex_b(&[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65], &mut out), None);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out() {
+        let mut config = Config::default();
+        let mut header = HEADER[..13].to_vec();
+        (header[11], header[12]) = (0x7f, 0xff);
+        header.resize(13 + 0x7fff, 0x67);
+        header.push(0);
+        config.set_video(&header);
+        assert_eq!(config.video(), None, "parameter sets of 32 KB");
+        config.set_audio(&[0xaf, 0, 0x12, 0x10]);
+        let frame = |length| [&[0xaf, 1][..], &vec![0; length]].concat();
+        assert_eq!(config.audio_frame(&frame(MAX_ADTS), &mut Vec::new()), Some(()));
+        assert_eq!(config.audio_frame(&frame(MAX_ADTS + 1), &mut Vec::new()), None);
     }
 
     proptest! {

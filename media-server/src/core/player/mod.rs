@@ -239,9 +239,6 @@ fn pump_player(
                 Some(at) if !player.paused => player.join(view, at, &mut conn.out.bytes),
                 _ => return Pumped::Done,
             }
-            if conn.out.is_empty() {
-                return Pumped::Done;
-            }
             continue;
         };
         if player.partial.is_none() && next < view.tail {

@@ -108,3 +108,36 @@ pub(super) fn write(
     let offered: usize = slices.iter().map(|slice| slice.len()).sum();
     conn.write_vectored(&slices, offered)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::flv::TagKind;
+    use crate::source::Policy;
+    use crate::stat::Stat;
+
+    #[test]
+    fn audio_starts_as_far_back_as_the_cache_and_the_ring_go() {
+        let text = "listen 1935; vhost __defaultVhost__ { http_remux { enabled on; fast_cache 2; \
+                    mount [vhost]/[app]/[stream].mp3; } }";
+        let settings = crate::conf::from_text(text).unwrap();
+        let policy = Policy::of(settings.vhost("x").unwrap());
+        let source = Source::new(Stat::new("vid-test".into()).stream("v", "live", "s"), policy, 1);
+        source.publish();
+        for index in 0..400 {
+            source.push(TagKind::Audio, index * 20, &[0x2f, 0xff, 0xfb], Instant::now());
+            source.flush();
+        }
+        let mut view = View::default();
+        source.sync(0, None, &mut view, Instant::now());
+        assert_eq!(view.batches.len(), 100, "two seconds of audio alone are kept");
+        assert_eq!(join_at(&view, 1000), view.head() - 51);
+        assert_eq!(join_at(&view, 60_000), view.tail);
+        assert_eq!(join_at(&view, 0), view.head());
+        source.lay_out(Remux::Mp3, &view, view.tail);
+        let batch = view.get(view.tail).unwrap();
+        assert_eq!(&*batch.layout(Remux::Mp3).unwrap().bytes, [0xff, 0xfb]);
+    }
+}
