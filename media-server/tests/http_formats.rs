@@ -238,7 +238,7 @@ fn a_slow_viewer_jumps_to_a_keyframe() {
         }
         now.1 - last.1 > 2500
     });
-    let packets = viewer.up_to(last.0 as usize / 188 * 188 + 188 * 20_000).to_vec();
+    let packets = viewer.up_to(usize::try_from(last.0).unwrap() / 188 * 188 + 188 * 20_000).to_vec();
     let clocks: Vec<(usize, u64)> = clocks(&packets);
     let late = clocks.windows(2).filter(|pair| pair[1].1 > pair[0].1 + 90 * 500);
     let jumps: Vec<usize> = late.map(|pair| pair[1].0).collect();
