@@ -4,6 +4,7 @@
 //! limits {
 //!     connections_per_ip  0;      # 0: no such limit. Viewers behind one NAT share an address.
 //!     handshake_timeout   30000;  # milliseconds until a connection must have asked for something
+//!     send_timeout        30000;  # milliseconds until a client that takes nothing is closed
 //! }
 //! ```
 
@@ -22,6 +23,8 @@ pub struct Limits {
     pub connections_per_ip: u32,
     /// A client must have asked for a stream or a page by then: PROXY header, handshakes and commands included.
     pub handshake_timeout: Duration,
+    /// A client that takes nothing for so long is closed.
+    pub send_timeout: Duration,
 }
 
 impl Limits {
@@ -29,14 +32,17 @@ impl Limits {
     pub fn read(block: Option<&Directive>) -> Result<Self, Fault> {
         let empty = Directive::default();
         let block = block.unwrap_or(&empty);
-        let timeout = number(block, "handshake_timeout", 30_000u64)?;
-        if timeout == 0 {
-            let line = block.get("handshake_timeout").map_or(block.line, |directive| directive.line);
-            return Err(Fault::new(line, "handshake_timeout must be more than 0"));
-        }
+        let timeout = |name| match number(block, name, 30_000u64)? {
+            0 => {
+                let line = block.get(name).map_or(block.line, |directive| directive.line);
+                Err(Fault::new(line, format!("{name} must be more than 0")))
+            }
+            milliseconds => Ok(Duration::from_millis(milliseconds)),
+        };
         Ok(Limits {
             connections_per_ip: number(block, "connections_per_ip", 0u32)?,
-            handshake_timeout: Duration::from_millis(timeout),
+            handshake_timeout: timeout("handshake_timeout")?,
+            send_timeout: timeout("send_timeout")?,
         })
     }
 }

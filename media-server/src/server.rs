@@ -202,6 +202,8 @@ pub struct Server {
     pub certificate_watch: tls::Watch,
     /// Connections by address, where that is limited.
     pub addresses_of_clients: Arc<Addresses>,
+    /// Connections that were refused because there were too many.
+    pub refused: AtomicU64,
     /// Connections that were closed before they said a word: health probes.
     pub probes: AtomicU64,
     /// The server is going away: `/readyz` says so.
@@ -247,6 +249,7 @@ impl Server {
             certificates: tls::Certificates::default(),
             certificate_watch: tls::Watch::default(),
             addresses_of_clients: Arc::default(),
+            refused: AtomicU64::new(0),
             probes: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             started: Instant::now(),

@@ -243,3 +243,18 @@ fn probes_leave_no_line_in_the_log() {
     let told = about.iter().filter(|line| !line.contains("listens at") && !line.contains("version 71"));
     assert_eq!(told.count(), 0, "{about:#?}");
 }
+
+#[test]
+fn who_takes_nothing_is_closed_in_time() {
+    let server = TestServer::start("", "limits { send_timeout 1000; }");
+    std::fs::write(server.dir.path().join("big.bin"), vec![7; 64 << 20]).unwrap();
+    let mut lazy = send(&server, Service::Http, &get("/big.bin", ""));
+    // Its answer has begun, and does not fit into the sockets' buffers.
+    lazy.read_exact(&mut [0; 100]).unwrap();
+    let (client, port) = (lazy.local_addr().unwrap().port(), lazy.peer_addr().unwrap().port());
+    // The server's end of it, as the kernel tells: 01 is established.
+    let ends = format!(":{port:04X} 0100007F:{client:04X} 01 ");
+    let established = || std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&ends);
+    assert!(established());
+    wait_until("the server gives up", || !established());
+}

@@ -22,7 +22,7 @@ const BLOCKS: &[Block] = &[
     },
     // This server's own.
     Block { path: "real_ip", names: "trusted proxy_protocol x_forwarded_for" },
-    Block { path: "limits", names: "connections_per_ip handshake_timeout" },
+    Block { path: "limits", names: "connections_per_ip handshake_timeout send_timeout" },
     Block {
         path: "circuit_breaker",
         names: "enabled high_threshold high_pulse critical_threshold critical_pulse dying_threshold dying_pulse",

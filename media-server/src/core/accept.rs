@@ -53,9 +53,7 @@ impl Core {
                     let limit = self.server.settings().max_connections;
                     let count = self.server.connections.load(Ordering::Relaxed);
                     if count >= limit {
-                        tracing::warn!(
-                            "{peer} refused: {count} connections are open, max_connections is {limit}"
-                        );
+                        self.server.refused.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }
                     let core = self.server.idlest_core();
@@ -75,7 +73,9 @@ impl Core {
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
                     ) => {}
                 Err(error) => {
+                    // No event tells when files or memory are there again.
                     tracing::warn!("accept: {error}");
+                    self.stalled.push(listener);
                     return;
                 }
             }
@@ -154,9 +154,30 @@ impl Core {
         }
         conn.place = self.server.addresses_of_clients.take(conn.peer.ip(), limit);
         if conn.place.is_none() {
-            tracing::warn!("{} refused: its address has {limit} connections, connections_per_ip", conn.peer);
+            // Not a probe, whatever it would have said.
+            conn.heard = true;
+            self.server.refused.fetch_add(1, Ordering::Relaxed);
         }
         conn.place.is_some()
+    }
+
+    /// Each second: tells of refusals, all in one line, for a flood shall not fill the log too, and accepts again where
+    /// the system had no room.
+    pub(super) fn check_listeners(&mut self) {
+        let refused = self.server.refused.load(Ordering::Relaxed);
+        if self.index == 0 && refused > self.refused {
+            let settings = self.server.settings();
+            tracing::warn!(
+                "{} connections were refused: max_connections is {}, connections_per_ip {}",
+                refused - self.refused,
+                settings.max_connections,
+                settings.limits.connections_per_ip
+            );
+            self.refused = refused;
+        }
+        for listener in std::mem::take(&mut self.stalled) {
+            self.accept(listener);
+        }
     }
 
     fn uptime_seconds(&self) -> u32 {

@@ -64,6 +64,7 @@ impl Core {
         }
         self.checked = self.now;
         self.check_links();
+        self.check_listeners();
         for index in 0..self.conns.len() {
             let Some(conn) = &self.conns[index] else { continue };
             if conn.deadline.is_some_and(|deadline| deadline <= self.now) {

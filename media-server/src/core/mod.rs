@@ -68,6 +68,10 @@ pub struct Core {
     server: Arc<Server>,
     poll: Poll,
     listeners: Vec<Option<(TcpListener, Service, SocketAddr)>>,
+    /// Listeners that had connections for which there was no room.
+    stalled: Vec<usize>,
+    /// Refused connections that the log has told.
+    refused: u64,
     conns: Vec<Option<Box<Conn>>>,
     free: Vec<usize>,
     /// Closed in this round: their places are used again in the next, when no event can mean them any more.
@@ -96,6 +100,8 @@ impl Core {
             server,
             poll,
             listeners: Vec::new(),
+            stalled: Vec::new(),
+            refused: 0,
             conns: Vec::new(),
             free: Vec::new(),
             closed: Vec::new(),
@@ -166,7 +172,8 @@ impl Core {
         let wheels =
             self.wheels.iter().flatten().filter_map(|wheel| wheel.next_due(self.started, self.now)).min();
         let idle = self.conns.len() == self.free.len() + self.closed.len();
-        let check = (!idle || !self.links.is_empty()).then(|| self.checked + Duration::from_secs(1));
+        let check = (!idle || !self.links.is_empty() || !self.stalled.is_empty())
+            .then(|| self.checked + Duration::from_secs(1));
         let next = wheels.into_iter().chain(check).chain(self.links.next_due()).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }

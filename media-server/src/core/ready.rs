@@ -2,7 +2,7 @@
 
 use super::conn::{self, Conn, ReadResult, Role};
 use super::player::{self, Container, Pumped};
-use super::{Core, Next, PATIENCE};
+use super::{Core, Next};
 
 /// Reads of one connection before the others get their turn.
 const READS: usize = 4;
@@ -42,7 +42,8 @@ impl Core {
         match result {
             Pumped::Closed => Next::Close("the connection broke".into()),
             Pumped::Blocked => {
-                conn.deadline = Some(conn.deadline.unwrap_or(self.now + PATIENCE));
+                let timeout = self.server.settings().limits.send_timeout;
+                conn.deadline = Some(conn.deadline.unwrap_or(self.now + timeout));
                 Next::Keep
             }
             Pumped::Done => {

@@ -53,6 +53,7 @@ impl Collector for Now {
         let counters = [
             ("receive_bytes", "Bytes received from publishers", received),
             ("send_bytes", "Bytes sent to players", sent),
+            ("refused", "Connections that were refused as too many", server.refused.load(Ordering::Relaxed)),
             ("probes", "Connections that were closed without a word", server.probes.load(Ordering::Relaxed)),
             (
                 "recorder_lost",

@@ -14,6 +14,7 @@ mod process;
 pub mod viewers;
 mod vod;
 
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Sleep;
 
 use crate::server::{Handoff, Server, Service};
 use crate::tls::TlsStream;
@@ -83,7 +85,8 @@ async fn connection(
         None => Box::pin(socket),
         Some(session) => Box::pin(TlsStream::new(socket, session)),
     };
-    let io = TokioIo::new(Rewound { head: handoff.head, read: 0, stream });
+    let patience = server.settings().limits.send_timeout;
+    let io = TokioIo::new(Rewound { head: handoff.head, read: 0, stream, patience, stalled: None });
     let peer = handoff.peer;
     // A proxy sends requests of many clients over one connection.
     let router = router.layer(axum::middleware::map_request(move |mut request: Request<Body>| {
@@ -107,6 +110,22 @@ struct Rewound {
     head: Vec<u8>,
     read: usize,
     stream: Pin<Box<dyn Duplex>>,
+    /// Who takes nothing for so long is closed.
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Rewound {
+    /// Bounds how long the client may leave a write pending.
+    fn bounded<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.stalled = None;
+            return result;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 /// A socket, or TLS on one.
@@ -136,14 +155,17 @@ impl AsyncRead for Rewound {
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream.as_mut().poll_write(cx, bytes)
+        let result = self.stream.as_mut().poll_write(cx, bytes);
+        self.bounded(cx, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_flush(cx)
+        let result = self.stream.as_mut().poll_flush(cx);
+        self.bounded(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_shutdown(cx)
+        let result = self.stream.as_mut().poll_shutdown(cx);
+        self.bounded(cx, result)
     }
 }
