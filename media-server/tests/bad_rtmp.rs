@@ -392,8 +392,8 @@ fn run(witness: &Witness, (what, then, Bytes(bytes)): &Case) {
 
 fn run_all(cases: Vec<Case>) {
     let witness = Witness::start("");
-    for case in &cases {
-        run(&witness, case);
+    for case in cases {
+        run(&witness, &case);
     }
     witness.assert_unharmed();
 }
