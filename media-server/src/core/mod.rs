@@ -82,6 +82,8 @@ pub struct Core {
     links: Links,
     /// Connections with more to read than their turn allowed.
     unread: VecDeque<usize>,
+    /// Steps of TLS handshakes in this round.
+    handshakes: usize,
     sweeps: VecDeque<Sweep>,
     buffer: Vec<u8>,
     scratch: Scratch,
@@ -109,6 +111,7 @@ impl Core {
             wheel_of: HashMap::new(),
             links: Links::default(),
             unread: VecDeque::new(),
+            handshakes: 0,
             sweeps: VecDeque::new(),
             buffer: vec![0; READ_BUFFER],
             scratch: Scratch::default(),
@@ -132,6 +135,7 @@ impl Core {
             }
             self.now = Instant::now();
             self.free.append(&mut self.closed);
+            self.handshakes = 0;
             for _ in 0..self.unread.len() {
                 if let Some(index) = self.unread.pop_front() {
                     self.readable(index, true);

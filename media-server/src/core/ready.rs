@@ -6,6 +6,8 @@ use super::{Core, Next};
 
 /// Reads of one connection before the others get their turn.
 const READS: usize = 4;
+/// Steps of TLS handshakes before players get their turn: each takes up to a millisecond of signing.
+const HANDSHAKES: usize = 4;
 
 impl Core {
     pub(super) fn writable(&mut self, index: usize) {
@@ -67,6 +69,14 @@ impl Core {
         if conn.pending.is_some() {
             self.conns[index] = Some(conn);
             return;
+        }
+        if conn.transport.is_handshaking() {
+            if self.handshakes == HANDSHAKES {
+                self.conns[index] = Some(conn);
+                self.unread.push_back(index);
+                return;
+            }
+            self.handshakes += 1;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut next =

@@ -83,6 +83,11 @@ impl Transport {
         self.tls.as_ref().is_some_and(|session| session.pending_len() > 0)
     }
 
+    /// What comes next is work for the CPU: a step of a handshake.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|session| session.is_handshaking())
+    }
+
     /// Says good-bye where the protocol has a word for it and the socket takes it.
     pub(super) fn close(&mut self) {
         let Transport { socket, tls } = self;

@@ -14,6 +14,8 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 
 /// A record's most plaintext.
 const RECORD: usize = 16 << 10;
+/// What a record's header, nonce and tag add, in all suites of TLS 1.2 and 1.3.
+const RECORD_OVERHEAD: usize = 64;
 /// Plaintext of one write: two records. A slow reader's connection keeps no more than their ciphertext.
 const WRITE: usize = 2 * RECORD;
 /// What headers, nonces and tags of a write's records may add, and a message of the handshake beside them.
@@ -69,6 +71,11 @@ impl Session {
         self.pending.len() - self.sent
     }
 
+    /// The handshake is still going on.
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
     /// The client has said that it sends nothing more.
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -122,7 +129,7 @@ impl Session {
                     if self.pending.len() > MAX_PENDING {
                         return Err(broken("the client asks and does not read"));
                     }
-                    append(&mut self.pending, |out| match message.encode(out) {
+                    append(&mut self.pending, 0, |out| match message.encode(out) {
                         Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                         other => other.map(Ok).map_err(broken),
                     })?;
@@ -152,7 +159,7 @@ impl Session {
         for _ in 0..4 {
             let status = self.connection.process_tls_records(&mut []);
             let Ok(ConnectionState::EncodeTlsData(mut message)) = status.state else { return };
-            let encoded = append(&mut self.pending, |out| match message.encode(out) {
+            let encoded = append(&mut self.pending, 0, |out| match message.encode(out) {
                 Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                 other => other.map(Ok).map_err(broken),
             });
@@ -227,14 +234,15 @@ impl Session {
             let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.incoming);
             match state.map_err(broken)? {
                 ConnectionState::EncodeTlsData(mut message) => {
-                    append(sealed, |out| match message.encode(out) {
+                    append(sealed, 0, |out| match message.encode(out) {
                         Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                         other => other.map(Ok).map_err(broken),
                     })?;
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::WriteTraffic(mut traffic) => {
-                    return append(sealed, |out| match traffic.encrypt(plain, out) {
+                    let room = plain.len() + (plain.len() / RECORD + 1) * RECORD_OVERHEAD;
+                    return append(sealed, room, |out| match traffic.encrypt(plain, out) {
                         Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                         other => other.map(Ok).map_err(broken),
                     });
@@ -254,7 +262,7 @@ impl Session {
             self.connection.process_tls_records(&mut self.incoming).state
         {
             // Who has no room for the farewell does without.
-            let _ = append(pending, |out| match traffic.queue_close_notify(out) {
+            let _ = append(pending, 0, |out| match traffic.queue_close_notify(out) {
                 Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                 other => other.map(Ok).map_err(broken),
             });
@@ -262,13 +270,13 @@ impl Session {
     }
 }
 
-/// Appends what `encode` writes; it gives the size where there is not enough room.
+/// Appends what `encode` writes, `room` bytes or so; it gives the size where that is not enough.
 fn append(
     to: &mut Vec<u8>,
+    mut room: usize,
     mut encode: impl FnMut(&mut [u8]) -> io::Result<Result<usize, usize>>,
 ) -> io::Result<()> {
     let at = to.len();
-    let mut room = to.capacity() - at;
     loop {
         to.resize(at + room, 0);
         match encode(&mut to[at..])? {
