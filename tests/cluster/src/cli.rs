@@ -13,6 +13,7 @@ use crate::{
     error::at,
     guardian, init,
     lifecycle::{self, Running, Wanted},
+    nas,
     paths::ClusterDir,
     progress::say,
 };
@@ -92,6 +93,9 @@ enum Verb {
     /// The cluster's first process
     #[command(hide = true)]
     Init { dir: PathBuf },
+    /// The CSI driver of NAS
+    #[command(hide = true)]
+    Nas { dir: PathBuf },
 }
 
 /// Runs the command of this process's arguments.
@@ -171,6 +175,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Logs { name: Name { name }, program } => return logs(&name, program.as_deref()),
         Verb::Guardian { dir } => guardian::run(&ClusterDir::at(dir))?,
         Verb::Init { dir } => init::run(&ClusterDir::at(dir))?,
+        Verb::Nas { dir } => nas::run(&ClusterDir::at(dir))?,
     }
     Ok(ExitCode::SUCCESS)
 }

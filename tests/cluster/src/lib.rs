@@ -7,8 +7,8 @@
 //! | [`Tier::ControlPlane`] | etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok, which keeps fake nodes ready and pods "running" | none |
 //! | [`Tier::Node`] | the same without kwok, and a real node: containerd, kubelet, kube-proxy, CoreDNS | root |
 //!
-//! In both, the cloud's part is played by [`cloud`]: load balancers as Alibaba Cloud's ACK gives them. The programs are
-//! built once from their Go modules and kept in the user's cache ([`programs`]); a node needs some Debian packages
+//! In both, the cloud's part is played by [`cloud`]: load balancers as Alibaba Cloud's ACK gives them. With a node, [`nas`]
+//! plays the part of its NAS: the CSI driver of ACK's nodes. The programs are built once from their Go modules and kept in the user's cache ([`programs`]); a node needs some Debian packages
 //! ([`packages`]).
 //!
 //! # How it is built
@@ -65,6 +65,7 @@ pub mod image;
 mod init;
 mod lifecycle;
 mod lock;
+pub mod nas;
 pub mod packages;
 mod paths;
 mod processes;

@@ -141,6 +141,11 @@ impl ClusterDir {
         self.0.join("containerd")
     }
 
+    /// The file systems of NAS: a folder per mount target, named like it.
+    pub fn nas(&self) -> PathBuf {
+        self.0.join("nas")
+    }
+
     /// The pods' logs.
     pub(crate) fn pod_logs(&self) -> PathBuf {
         self.0.join("pods")

@@ -31,7 +31,7 @@ use crate::{
     cgroups, cloud,
     description::{Description, FAKE_NODES, NODE_ADDRESS, Tier},
     error::{Error, Result, at},
-    lock,
+    lock, nas,
     paths::ClusterDir,
     progress::say,
 };
@@ -112,6 +112,7 @@ async fn start(dir: &ClusterDir, description: &Description, outside: Option<Outs
     );
     cloud.prepare().await?;
     tokio::spawn(cloud.run());
+    nas::prepare(&client).await?;
     match description.tier {
         Tier::ControlPlane => {
             children.keep("kwok", control_plane.kwok())?;
@@ -122,9 +123,11 @@ async fn start(dir: &ClusterDir, description: &Description, outside: Option<Outs
         }
         Tier::Node => {
             children.keep("kubelet", node.kubelet()?)?;
+            children.keep(nas::PROGRAM, node.nas()?)?;
             children.keep("kube-proxy", node.kube_proxy()?)?;
             children.keep("coredns", node.coredns()?)?;
             until("a node that is Ready", || nodes_ready(&client, 1)).await?;
+            until("NAS's CSI driver", || nas::is_registered(&client)).await?;
             until("CoreDNS on port 53", || async {
                 tokio::net::TcpStream::connect((NODE_ADDRESS, 53)).await.is_ok()
             })

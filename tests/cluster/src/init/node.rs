@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result, at},
     image,
     init::namespaces,
+    nas,
     paths::ClusterDir,
 };
 
@@ -180,6 +181,17 @@ disabled_plugins = [
             .arg(format!("--kubeconfig={}", self.kubeconfig("kubelet")))
             .arg(format!("--hostname-override={NODE_NAME}"))
             .arg(format!("--node-ip={NODE_ADDRESS}"));
+        Ok(command)
+    }
+
+    /// NAS's CSI driver: this program in another part.
+    pub(crate) fn nas(&self) -> Result<Command> {
+        // The copy that the network plug-ins have, under the driver's name: the program may be rebuilt meanwhile.
+        let program = self.dir.path().join(nas::PROGRAM);
+        let copy = self.dir.cni().join(cni::NAME);
+        fs::hard_link(copy, &program).map_err(at("create", &program))?;
+        let mut command = Command::new(program);
+        command.arg("nas").arg(self.dir.path());
         Ok(command)
     }
 

@@ -11,4 +11,6 @@ mod inside;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod nas;
+#[cfg(test)]
 mod node;

@@ -16,7 +16,8 @@ use serde_json::json;
 use crate::inside::Inside;
 
 const SOON: Duration = Duration::from_mins(1);
-const IMAGE: &str = "example.com/busybox:1";
+/// The image that they run.
+pub(crate) const IMAGE: &str = "example.com/busybox:1";
 
 /// Loads the image that the tests' pods run.
 pub(crate) fn busybox(cluster: &Running) {
