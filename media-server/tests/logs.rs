@@ -43,7 +43,7 @@ fn serve(dir: &Path, more: &str) -> (Reaped, SocketAddr) {
 }
 
 fn signal(server: &Reaped, signal: Signal) {
-    kill_process(Pid::from_raw(server.0.id() as i32).unwrap(), signal).unwrap();
+    kill_process(Pid::from_raw(server.0.id().cast_signed()).unwrap(), signal).unwrap();
 }
 
 fn read(path: &Path) -> String {

@@ -93,6 +93,16 @@ impl Api {
         {
             return guard::refusal(refused, signature, cross_site);
         }
+        if request.uri().path() == "/api/v1/tests/redirects" {
+            let mut response = answer::text_answer(signature, StatusCode::FOUND, true);
+            let place = HeaderValue::from_static("/api/v1/tests/errors");
+            response.headers_mut().insert(header::LOCATION, place);
+            return response;
+        }
+        if request.uri().path() == "/api/v1/tests/requests" {
+            let body = answer::body(&self.server.stat.server_id, "data", self.told(request));
+            return answer::json_answer(signature, query, cross_site, &body);
+        }
         match self.route(&method, request.uri().path(), query) {
             Ok(body) => answer::json_answer(signature, query, cross_site, &body),
             Err(status) => answer::text_answer(signature, status, status == StatusCode::METHOD_NOT_ALLOWED),
@@ -174,6 +184,24 @@ impl Api {
                 Err(StatusCode::NOT_FOUND)
             }
         }
+    }
+
+    /// The request itself, with SRS's spelling.
+    fn told(&self, request: &Request<Body>) -> Value {
+        let host =
+            request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let path = request.uri().path();
+        json!({
+            "uri": format!("http://{host}{path}"),
+            "path": path,
+            "METHOD": request.method().as_str(),
+            "headers": {
+                "sigature": "SRS",
+                "version": self.server.version.text,
+                "link": "https://github.com/ossrs/srs",
+                "time": process::now_ms(),
+            },
+        })
     }
 
     fn list(&self, key: &str, items: &[Value]) -> Value {

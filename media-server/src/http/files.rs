@@ -139,7 +139,7 @@ async fn playlist(
     Ok(given.map(|context| {
         let query = uri.query().map(|query| format!("{query}&")).unwrap_or_default();
         format!(
-            "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n{}?{query}hls_ctx={context}\n",
+            "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1\n{}?{query}hls_ctx={context}",
             uri.path(),
         )
     }))

@@ -124,16 +124,6 @@ pub fn media() -> PathBuf {
     root.join("image/doc/source.flv")
 }
 
-/// A recorded answer of SRS; none where the recordings are not there, which is said.
-pub fn recorded(name: &str) -> Option<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/traces/api").join(name);
-    let text = std::fs::read_to_string(&path).ok();
-    if text.is_none() {
-        eprintln!("{} is not there: the comparison with it is left out", path.display());
-    }
-    text
-}
-
 /// A child that does not outlive its test.
 pub struct Reaped(pub Child);
 
