@@ -6,16 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::http::{Method, Request, Uri, header};
-use hyper::body::Body as _;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::conf::Directive;
+use crate::http_client;
 use crate::server::{Command, Server};
 
 /// A call, connecting and answering, may take this long.
@@ -186,55 +182,18 @@ async fn run_job(job: &Job) -> Result<(), String> {
 }
 
 async fn make(call: &Call) -> Result<(), String> {
-    let uri: Uri = call.url.parse().map_err(|error| format!("{error}"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err("only http:// is supported".into());
-    }
-    let host = uri.host().ok_or("the URL has no host")?;
-    let addresses = crate::resolve::lookup(host, uri.port_u16().unwrap_or(80)).await?;
-    let stream = TcpStream::connect(&addresses[..]).await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let connection = tokio::spawn(connection);
-    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let authority = uri.authority().map_or(host, |authority| authority.as_str());
-    let request = Request::builder()
-        .method(if call.read.is_some() { Method::GET } else { Method::POST })
-        .uri(path)
-        .header(header::HOST, authority)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(if call.read.is_some() { Body::empty() } else { Body::from(call.body.to_string()) })
-        .map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let status = response.status().as_u16();
-    let body = Body::new(response.into_body());
-    let result = match call.read {
-        Some(bytes) => {
-            fetch(body, bytes).await;
-            Ok(())
+    match call.read {
+        // A cache in between fetches the whole file; what it is does not matter.
+        Some(bytes) => http_client::request(&call.url, None, bytes).await.map(drop),
+        None => {
+            let answer = http_client::request(&call.url, Some(&call.body), MAX_ANSWER).await?;
+            judge(answer.status, &answer.body)
         }
-        None => match axum::body::to_bytes(body, MAX_ANSWER).await {
-            Ok(body) => judge(status, &body),
-            Err(error) => Err(error.to_string()),
-        },
-    };
-    connection.abort();
-    result
-}
-
-/// Reads the first bytes, so that a cache in between fetches the whole file; what they are does not matter.
-async fn fetch(body: Body, mut bytes: usize) {
-    let mut body = std::pin::pin!(body);
-    while bytes > 0 {
-        let frame = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await;
-        let Some(Ok(frame)) = frame else { return };
-        bytes = bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
     }
 }
 
 /// Success is HTTP 200 or 201 with `0`, or an object whose code is 0.
-fn judge(status: u16, body: &Bytes) -> Result<(), String> {
+fn judge(status: u16, body: &[u8]) -> Result<(), String> {
     if status != 200 && status != 201 {
         return Err(format!("HTTP {status}"));
     }
@@ -267,7 +226,7 @@ mod tests {
             (403, "0", false),
             (302, "0", false),
         ] {
-            assert_eq!(judge(status, &Bytes::from(body)).is_ok(), good, "{status} {body}");
+            assert_eq!(judge(status, body.as_bytes()).is_ok(), good, "{status} {body}");
         }
     }
 

@@ -36,6 +36,7 @@ pub mod flv;
 pub mod hls;
 pub mod hooks;
 pub mod http;
+pub mod http_client;
 pub mod ids;
 pub mod limits;
 pub mod log;

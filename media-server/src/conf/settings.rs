@@ -254,7 +254,7 @@ fn vhost(block: &Directive, utc: bool) -> Result<Vhost, Fault> {
         }
         ingests.push(ingest.arg());
     }
-    let hls = block.get("hls").map(Hls::read).transpose()?.flatten();
+    let hls = block.get("hls").map(|hls| Hls::read(hls, utc)).transpose()?.flatten();
     let remux = block.get("http_remux").filter(|remux| remux.on("enabled"));
     let mount = remux.map(|remux| remux.value("mount").unwrap_or("[vhost]/[app]/[stream].flv").to_owned());
     // SRS keeps it for audio alone; with video the GOP is there.

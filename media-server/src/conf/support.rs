@@ -85,18 +85,9 @@ const GAPS: &[Gap] = &[
     gap("vhost.play", "reduce_sequence_header", Missed::On, "sequence headers that come again are passed on"),
     gap("vhost.publish", "mr mr_latency", Missed::Never, "a read takes all that has come"),
     gap("vhost.publish", "parse_sps", Missed::Off, "the picture's size is always read"),
-    gap("vhost.hls", "hls_ts_floor", Missed::On, "segments are cut by their duration"),
     gap("vhost.hls", "hls_acodec hls_vcodec", Missed::Never, "the codecs are those of the stream"),
-    gap("vhost.hls", "hls_dts_directly", Missed::Off, "DTS is the stream's own"),
     gap("vhost.hls", "hls_ts_ctx", Missed::Never, "segments are found by name"),
     gap("vhost.hls", "hls_storage hls_mount", Missed::Set, "segments are files"),
-    gap("vhost.hls", "hls_keys", Missed::On, "segments are not encrypted"),
-    gap(
-        "vhost.hls",
-        "hls_fragments_per_key hls_key_file hls_key_file_path hls_key_url",
-        Missed::Never,
-        "hls_keys says it",
-    ),
     gap("vhost.security", "seo", Missed::Set, "SRS does nothing with it either"),
 ];
 
@@ -229,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_off_or_the_default_does_not_warn() {
         let text = "chunk_size 60000; heartbeat { enabled off; } vhost a { dash { enabled off; } \
-                    play { atc off; send_min_interval 0; } hls { hls_keys off; } }";
+                    play { atc off; send_min_interval 0; } hls { hls_ts_ctx off; } }";
         assert!(warnings(&crate::conf::parse::parse(text).unwrap()).is_empty());
         let text = "vhost a.com { play {\n atc on; } }";
         let warnings = warnings(&crate::conf::parse::parse(text).unwrap());

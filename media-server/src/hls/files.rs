@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Hls;
+use super::floor::Floor;
+use super::keys::{Encryptor, Key};
 use super::playlist::{self, Segment};
 use super::segmenter::{Finished, Segmenter};
 use crate::flv::TagKind;
-use crate::recorder::Names;
+use crate::recorder::{Names, Stamp};
 use crate::source::Headers;
 
 /// What is written of an open segment at a time.
@@ -22,7 +25,19 @@ pub struct Listed {
     sequence: u64,
     segments: VecDeque<Segment>,
     expired: VecDeque<(Instant, PathBuf)>,
+    floor: Floor,
 }
+
+/// A segment that is being written.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    path: PathBuf,
+    encryptor: Option<Encryptor>,
+}
+
+/// `[vhost]`, `[app]` and `[stream]`.
+type OwnNames = [String; 3];
 
 /// The files of a stream that is published.
 #[derive(Debug)]
@@ -31,9 +46,14 @@ pub struct Files {
     m3u8: PathBuf,
     m3u8_url: String,
     ts_template: String,
-    uri_template: String,
+    /// The playlist's folder, with its slash.
+    folder: String,
+    names: OwnNames,
     segmenter: Segmenter,
-    open: Option<(File, PathBuf)>,
+    /// The name of the segment that is open, of whose variables only `[duration]` is left.
+    name: Option<String>,
+    key: Option<Key>,
+    open: Option<Open>,
     waiting: Vec<u8>,
     listed: Listed,
 }
@@ -45,12 +65,14 @@ impl Files {
         let m3u8 = names.path(&conf.m3u8_file);
         // Segments are named relative to the playlist.
         let folder = m3u8.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        let relative = ts.strip_prefix(&folder).unwrap_or(&ts).to_owned();
         Files {
             m3u8: conf.path.join(&m3u8),
             m3u8_url: m3u8,
-            uri_template: format!("{}{relative}", conf.entry_prefix),
+            folder,
+            names: [names.vhost, names.app, names.stream].map(str::to_owned),
             ts_template: ts,
+            name: None,
+            key: None,
             segmenter: Segmenter::new(&conf),
             open: None,
             waiting: Vec::new(),
@@ -88,10 +110,27 @@ impl Files {
         now: Instant,
     ) -> io::Result<Option<Segment>> {
         let finished = self.segmenter.push(kind, timestamp, payload);
-        match finished {
+        let result = match finished {
             Some(finished) => self.finish_segment(finished, now),
             None => Ok(None),
+        };
+        if self.name.is_none() && self.segmenter.is_open() {
+            self.begin_segment();
         }
+        result
+    }
+
+    /// Names the segment that has just begun.
+    fn begin_segment(&mut self) {
+        let now = SystemTime::now();
+        let mut name = self.ts_template.replace("[seq]", &self.listed.sequence.to_string());
+        if self.conf.floor {
+            let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            let (number, deviation) = self.listed.floor.next(seconds, self.conf.fragment);
+            name = name.replace("[timestamp]", &number.to_string());
+            self.segmenter.deviate(deviation);
+        }
+        self.name = Some(Stamp::new(now, self.conf.utc).path(&name));
     }
 
     /// Writes what has come, when it is enough.
@@ -103,25 +142,34 @@ impl Files {
         Ok(())
     }
 
-    fn temporary(&self) -> PathBuf {
-        let name = format!("{}.tmp", self.numbered(&self.ts_template));
-        self.conf.path.join(name)
-    }
-
-    fn numbered(&self, template: &str) -> String {
-        template.replace("[seq]", &self.listed.sequence.to_string())
+    /// The key of the next segment; a new one where its time has come.
+    fn next_key(&mut self) -> io::Result<Option<&Key>> {
+        let Some(keys) = &self.conf.keys else { return Ok(None) };
+        if self.key.is_none() || self.listed.sequence.is_multiple_of(keys.fragments) {
+            let [vhost, app, stream] = &self.names;
+            let names = Names { vhost, app, stream };
+            let key = keys.generate(names, self.listed.sequence, &self.folder).map_err(io::Error::other)?;
+            write_whole(&key.shown.file, "temp", key.bytes())?;
+            self.key = Some(key);
+        }
+        Ok(self.key.as_ref())
     }
 
     fn write(&mut self) -> io::Result<()> {
         if self.open.is_none() {
-            let path = self.temporary();
+            let Some(name) = &self.name else { return Ok(()) };
+            let path = self.conf.path.join(format!("{name}.tmp"));
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            self.open = Some((File::create(&path)?, path));
+            let encryptor = self.next_key()?.map(Key::encryptor);
+            self.open = Some(Open { file: File::create(&path)?, path, encryptor });
         }
-        if let Some((file, _)) = &mut self.open {
-            file.write_all(&self.waiting)?;
+        if let Some(open) = &mut self.open {
+            match &mut open.encryptor {
+                Some(encryptor) => open.file.write_all(&encryptor.update(&self.waiting))?,
+                None => open.file.write_all(&self.waiting)?,
+            }
         }
         self.waiting.clear();
         Ok(())
@@ -134,16 +182,26 @@ impl Files {
             return Ok(None);
         }
         self.write()?;
-        let Some((file, temporary)) = self.open.take() else { return Ok(None) };
+        let (Some(name), Some(open)) = (self.name.take(), self.open.take()) else { return Ok(None) };
+        let Open { mut file, path: temporary, encryptor } = open;
+        let key = encryptor.is_some().then_some(self.key.as_ref()).flatten();
+        let key = key.map(|key| Arc::clone(&key.shown));
+        if let Some(encryptor) = encryptor {
+            file.write_all(&encryptor.finish())?;
+        }
         drop(file);
-        let path = self.conf.path.join(self.numbered(&self.ts_template));
+        let milliseconds = (finished.duration * 1000.0).round() as u64;
+        let name = name.replace("[duration]", &milliseconds.to_string());
+        let path = self.conf.path.join(&name);
         fs::rename(&temporary, &path)?;
+        let relative = name.strip_prefix(&self.folder).unwrap_or(&name);
         let segment = Segment {
             sequence: self.listed.sequence,
             duration: finished.duration,
-            uri: self.numbered(&self.uri_template),
+            uri: format!("{}{relative}", self.conf.entry_prefix),
             file: path,
             discontinuity: finished.discontinuity,
+            key,
         };
         self.listed.sequence += 1;
         self.listed.segments.push_back(segment.clone());
@@ -155,7 +213,7 @@ impl Files {
         )?;
         // A player may still be at what has just left the list.
         let later = now + Duration::from_secs_f64(self.conf.window);
-        self.listed.expired.extend(gone.into_iter().map(|segment| (later, segment.file)));
+        self.listed.expire(gone, later);
         self.clean(now);
         Ok(Some(segment))
     }
@@ -176,8 +234,9 @@ impl Files {
     /// The open segment can't be completed.
     pub fn give_up(&mut self) {
         self.waiting.clear();
-        if let Some((_, path)) = self.open.take() {
-            let _ = fs::remove_file(path);
+        self.name = None;
+        if let Some(open) = self.open.take() {
+            let _ = fs::remove_file(open.path);
         }
     }
 
@@ -235,9 +294,24 @@ impl Disposal {
     /// Removes playlist and segments, the playlist first.
     pub fn dispose(&mut self) {
         let _ = fs::remove_file(&self.m3u8);
-        let segments = self.listed.segments.drain(..).map(|segment| segment.file);
-        for path in segments.chain(self.listed.expired.drain(..).map(|(_, path)| path)) {
+        let segments = self.listed.segments.drain(..).collect();
+        self.listed.expire(segments, Instant::now());
+        for (_, path) in self.listed.expired.drain(..) {
             let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Listed {
+    /// Notes when the files of segments that left the list are to be removed, and those of keys that none needs.
+    fn expire(&mut self, gone: Vec<Segment>, when: Instant) {
+        for (index, segment) in gone.iter().enumerate() {
+            self.expired.push_back((when, segment.file.clone()));
+            let Some(key) = &segment.key else { continue };
+            let mut others = gone[index + 1..].iter().chain(&self.segments);
+            if others.all(|other| other.key.as_ref() != Some(key)) {
+                self.expired.push_back((when, key.file.clone()));
+            }
         }
     }
 }

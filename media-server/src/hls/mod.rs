@@ -2,13 +2,17 @@
 //!
 //! [`segmenter`] and [`playlist`] are pure; [`files`] writes what they give.
 
+pub mod audio_clock;
 pub mod files;
 pub mod names;
+pub mod floor;
+pub mod keys;
 pub mod playlist;
 pub mod segmenter;
 
 use std::path::PathBuf;
 
+use self::keys::Keys;
 use crate::conf::{Directive, Fault, settings};
 
 /// What a failed write does.
@@ -49,6 +53,14 @@ pub struct Hls {
     pub wait_keyframe: bool,
     /// What a failed write does.
     pub on_error: OnError,
+    /// `hls_keys`: how segments are encrypted.
+    pub keys: Option<Keys>,
+    /// `hls_ts_floor`: `[timestamp]` of a segment's name counts fragments.
+    pub floor: bool,
+    /// `hls_dts_directly`: audio's times are RTMP's.
+    pub dts_directly: bool,
+    /// `utc_time on`: times in names are UTC's.
+    pub utc: bool,
     /// How many bytes of a segment on_hls_notify fetches.
     pub notify_bytes: usize,
     /// The playlist is given through a master with a context of its own for each player.
@@ -57,7 +69,7 @@ pub struct Hls {
 
 impl Hls {
     /// Reads the block; none when it is not enabled.
-    pub fn read(block: &Directive) -> Result<Option<Self>, Fault> {
+    pub fn read(block: &Directive, utc: bool) -> Result<Option<Self>, Fault> {
         if !block.on("enabled") {
             return Ok(None);
         }
@@ -86,6 +98,10 @@ impl Hls {
             dispose: settings::number(block, "hls_dispose", 0.0)?,
             wait_keyframe: block.not_off("hls_wait_keyframe"),
             on_error,
+            keys: Keys::read(block, &text("hls_path", "./objs/nginx/html"))?,
+            floor: block.on("hls_ts_floor"),
+            dts_directly: block.not_off("hls_dts_directly"),
+            utc,
             notify_bytes: settings::number(block, "hls_nb_notify", 64usize)?,
             ctx: block.not_off("hls_ctx"),
         };

@@ -1,6 +1,7 @@
 //! Cuts a stream into segments.
 
 use super::Hls;
+use super::audio_clock::AudioClock;
 use crate::flv::{self, Role, TagKind};
 use crate::ts::access::{Config, ticks};
 use crate::ts::{Unit, Writer};
@@ -32,6 +33,10 @@ struct Open {
 #[derive(Debug)]
 pub struct Segmenter {
     fragment: f64,
+    /// How much longer the open segment is to be.
+    deviation: f64,
+    /// None where audio's times are RTMP's.
+    audio_clock: Option<AudioClock>,
     audio_ratio: f64,
     longest: f64,
     wait_keyframe: bool,
@@ -48,6 +53,8 @@ impl Segmenter {
     pub fn new(conf: &Hls) -> Self {
         Segmenter {
             fragment: conf.fragment,
+            deviation: 0.0,
+            audio_clock: (!conf.dts_directly).then(AudioClock::default),
             audio_ratio: conf.audio_ratio,
             longest: conf.target() * 2.0,
             wait_keyframe: conf.wait_keyframe,
@@ -63,6 +70,16 @@ impl Segmenter {
     /// The bytes of the open segment since the last time.
     pub fn take_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
+    }
+
+    /// A segment is open.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Makes the open segment and those behind it longer, by so many seconds.
+    pub fn deviate(&mut self, seconds: f64) {
+        self.deviation = seconds;
     }
 
     /// Something is missing from the stream here: the open segment is given up and the next one says so.
@@ -104,7 +121,7 @@ impl Segmenter {
         let composition = self.config.annex_b(payload, unit)?;
         let keyframe = role == Role::Keyframe;
         let mut finished = None;
-        if (keyframe || !self.wait_keyframe) && self.age(timestamp) >= self.fragment {
+        if (keyframe || !self.wait_keyframe) && self.age(timestamp) >= self.fragment + self.deviation {
             finished = self.finish_at(timestamp);
         }
         if self.open.is_none() && !keyframe && self.wait_keyframe {
@@ -129,7 +146,10 @@ impl Segmenter {
             return finished;
         }
         self.open_at(timestamp);
-        let pts = ticks(timestamp);
+        let mut pts = ticks(timestamp);
+        if let (Some(clock), Some(rate)) = (&mut self.audio_clock, self.config.sample_rate()) {
+            pts = clock.time(pts, rate);
+        }
         let unit = Unit { video: false, pts, dts: pts, random_access: false, clock: alone, data: unit };
         self.writer.unit(&mut self.bytes, unit);
         finished
@@ -182,7 +202,7 @@ mod tests {
 
     fn conf() -> Hls {
         let block = crate::conf::parse::parse("enabled on; hls_fragment 2;").unwrap();
-        Hls::read(&block).unwrap().unwrap()
+        Hls::read(&block, false).unwrap().unwrap()
     }
 
     /// The durations of segments of a stream with a keyframe every `gop` frames of 40 ms.

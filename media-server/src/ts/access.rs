@@ -66,6 +66,14 @@ impl Config {
         self.mp3 |= Audio::read(payload).is_some_and(|audio| audio.codec == AudioCodec::Mp3);
     }
 
+    /// AAC's sample rate in hertz; none where its header names none of the table's.
+    pub fn sample_rate(&self) -> Option<u32> {
+        const RATES: [u32; 13] =
+            [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
+        let config = u16::from_be_bytes(self.aac?);
+        RATES.get(usize::from(config >> 7 & 15)).copied()
+    }
+
     /// Takes a video sequence header; what is neither H.264 nor H.265, or broken, leaves no video.
     pub fn set_video(&mut self, payload: &[u8]) {
         let video = Video::read(payload).and_then(|video| match video.codec {
