@@ -16,6 +16,7 @@
 //! * [`recorder`] reads the rings on threads of its own, one a volume, and writes [`hls`] and [`dvr`]; [`ts`] is the
 //!   container of HLS and of HTTP-TS.
 //! * [`tls`] is HTTPS on the cores, [`real_ip`] and [`proxy_protocol`] tell who a client is, [`limits`] how many may come.
+//! * [`children`] are the programs of ingest and exec.
 //! * [`server`] is what the threads share, [`cli`] starts them.
 #![allow(
     clippy::cast_possible_truncation,
@@ -27,6 +28,7 @@
 #![allow(clippy::match_bool, reason = "two named arms read better than if-else chains of expressions")]
 
 pub mod amf0;
+pub mod children;
 pub mod cli;
 pub mod codec;
 pub mod conf;

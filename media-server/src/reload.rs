@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::inotify;
 
+use crate::children;
 use crate::conf::{self, Settings, support};
 use crate::http::guard::{self, Token};
 use crate::log;
@@ -135,6 +136,12 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
                 if other.dvr != vhost.dvr {
                     tracing::info!("vhost {} reload dvr success.", vhost.name);
                 }
+                if other.ingests != vhost.ingests {
+                    tracing::info!("vhost {} reload ingest success.", vhost.name);
+                }
+                if other.exec != vhost.exec {
+                    tracing::info!("vhost {} reload exec success.", vhost.name);
+                }
                 if other.http_remux != vhost.http_remux {
                     tracing::info!("vhost {} reload http_remux success.", vhost.name);
                 }
@@ -160,6 +167,7 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
         source.set_policy(Policy::of(vhost));
         server.sources.release(&server.stat, source);
     }
+    server.children.send(children::Order::Configured(server.settings()));
     server.broadcast(|| Command::Reloaded);
     Ok(())
 }

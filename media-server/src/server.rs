@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::children::Queue;
 use crate::conf::Settings;
 use crate::hooks::Job;
 use crate::http::guard::Guard;
@@ -194,6 +195,8 @@ pub struct Server {
     pub recorder: std::sync::mpsc::Sender<Order>,
     /// What could not be recorded.
     pub recording: Counters,
+    /// Programs that run for streams and the configuration.
+    pub children: Queue,
     /// Connections on all cores and in the API.
     pub connections: AtomicUsize,
     /// The certificates of ports with TLS.
@@ -238,6 +241,7 @@ impl Server {
             sources: Sources::new(cores.len()),
             recorder,
             recording: Counters::default(),
+            children: Queue::default(),
             hooks,
             asks,
             signature: version.signature(),
@@ -259,6 +263,12 @@ impl Server {
             reloads: Mutex::default(),
             addresses: Mutex::default(),
         }
+    }
+
+    /// The address of a service, as the system chose it where the port was 0.
+    pub fn address_of(&self, service: Service) -> Option<SocketAddr> {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.iter().find(|(other, _)| *other == service).map(|(_, address)| *address)
     }
 
     /// The configuration of now.

@@ -90,7 +90,7 @@ fn names_have_times_floors_and_durations() {
     let server = TestServer::start(
         &format!(
             "hls {{ enabled on; hls_fragment 1; hls_window 20; hls_path {path}; hls_ts_floor on; hls_dts_directly off;
-               hls_wait_keyframe off; hls_entry_prefix http://cdn/; hls_ts_file [app]/[2006]/[stream]-[timestamp]-[seq]-[duration].ts; }}"
+               hls_entry_prefix http://cdn/; hls_ts_file [app]/[2006]/[stream]-[timestamp]-[seq]-[duration].ts; }}"
         ),
         "utc_time on;",
     );
@@ -100,7 +100,7 @@ fn names_have_times_floors_and_durations() {
         let text = std::fs::read_to_string(&playlist).unwrap_or_default();
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     };
-    wait_until("four segments are listed", || uris().len() >= 4);
+    wait_until("three segments are listed", || uris().len() >= 3);
     drop(publisher);
     let uris = uris();
     let mut numbers = Vec::new();
@@ -116,7 +116,7 @@ fn names_have_times_floors_and_durations() {
             .skip(1)
             .map(|part| part.parse().unwrap())
             .collect();
-        assert!((300..2500).contains(&parts[2]), "{uri}");
+        assert!((300..6000).contains(&parts[2]), "{uri}");
         numbers.push((parts[0], parts[1]));
         assert_eq!(probe(&file.display().to_string()).0, ["aac", "h264"]);
     }

@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use serve::Running;
 
+use crate::children;
 use crate::conf;
 use crate::http;
 use crate::server::{COMPATIBILITY_VERSION, Version};
@@ -57,6 +58,15 @@ enum Subcommands {
     Service {
         /// What to do
         action: service::Action,
+    },
+    /// Become a program that ends with the server
+    #[command(name = children::SUBCOMMAND, hide = true)]
+    Child {
+        /// The server's process
+        server: u32,
+        /// The program and its arguments
+        #[arg(required = true, last = true)]
+        argv: Vec<OsString>,
     },
 }
 
@@ -127,6 +137,10 @@ pub fn main() -> ExitCode {
         Some(Subcommands::Pages { folder }) => http::pages::write(&folder)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| format!("{}: {error}", folder.display()).into()),
+        Some(Subcommands::Child { server, argv }) => {
+            let error = children::become_program(server, &argv);
+            Err(format!("{}: {error}", argv.first().unwrap_or(&OsString::new()).display()).into())
+        }
         Some(Subcommands::Service { action }) => return service::run(action),
         None => run_server(&cli),
     };

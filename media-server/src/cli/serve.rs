@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::{Failure, container, say};
+use crate::children;
 use crate::conf::{Settings, support};
 use crate::core::{self, Core};
 use crate::hooks;
@@ -77,6 +78,7 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
         // The same as a signal: the file is read by one thread only.
         reload::watch(path, QUIET, watching, || SIGHUP)?;
     }
+    children::start_through_self();
     let running = Running::start_from(settings, version, Some(path.to_owned()))?;
     let code = wait(&running, &signals);
     running.stop();
@@ -172,6 +174,8 @@ fn grace(server: &Server, signals: &Receiver<i32>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     server.broadcast(|| Command::StopListening);
+    // What is ingested is a client that never leaves.
+    server.children.send(children::Order::Draining);
     let since = Instant::now();
     let mut told = 0;
     loop {
@@ -215,6 +219,7 @@ pub struct Running {
     pub server: Arc<Server>,
     threads: Vec<JoinHandle<()>>,
     recorder: JoinHandle<()>,
+    children: JoinHandle<()>,
 }
 
 impl Running {
@@ -292,13 +297,20 @@ impl Running {
         let recorder = std::thread::Builder::new()
             .name("recorder".into())
             .spawn(move || recorder::run(&recording, &ordered))?;
-        Ok(Running { server, threads, recorder })
+        let port = server.address_of(Service::Rtmp).map_or(1935, |address| address.port());
+        let orders = server.children.take().ok_or("the server was started before")?;
+        let children = std::thread::Builder::new().name("children".into()).spawn(move || {
+            if let Err(error) = children::run(port, orders) {
+                tracing::error!("the children's thread: {error}");
+            }
+        })?;
+        server.children.send(children::Order::Configured(server.settings()));
+        Ok(Running { server, threads, recorder, children })
     }
 
     /// The address of a service, as the system chose it where the port was 0.
     pub fn address(&self, service: Service) -> Option<SocketAddr> {
-        let addresses = self.server.addresses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        addresses.iter().find(|(other, _)| *other == service).map(|(_, address)| *address)
+        self.server.address_of(service)
     }
 
     /// Closes everything and waits for the cores.
@@ -308,6 +320,10 @@ impl Running {
             if thread.join().is_err() {
                 tracing::error!("a core ended by a panic");
             }
+        }
+        self.server.children.send(children::Order::Quit);
+        if self.children.join().is_err() {
+            tracing::error!("the children's thread ended by a panic");
         }
         // Segments that are open are closed into their lists.
         if self.server.recorder.send(Order::Quit).is_ok() && self.recorder.join().is_err() {

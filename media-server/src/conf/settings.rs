@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::cluster::{self, Cluster};
 use super::{Directive, Fault};
+use crate::children::exec::{self, Exec};
+use crate::children::ingest::Ingest;
 use crate::dvr::Dvr;
 use crate::hls::Hls;
 use crate::hooks::Hooks;
@@ -36,6 +38,18 @@ pub struct Settings {
     pub daemon: bool,
     /// Logs, `utc_time` with them.
     pub log: log::Settings,
+    /// `srs_log_tank`: true for file, none when the file does not say.
+    pub log_to_file: Option<bool>,
+    /// `srs_log_level`.
+    pub log_level: String,
+    /// `srs_log_file`.
+    pub log_file: PathBuf,
+    /// `utc_time on`.
+    pub utc_time: bool,
+    /// `ff_log_dir`.
+    pub ff_log_dir: PathBuf,
+    /// `ff_log_level`.
+    pub ff_log_level: String,
     /// `grace_start_wait`.
     pub grace_start_wait: Duration,
     /// `grace_final_wait`.
@@ -141,6 +155,10 @@ pub struct Vhost {
     pub forward: Vec<crate::upstream::Endpoint>,
     /// `dvr`, where enabled.
     pub dvr: Option<Dvr>,
+    /// `ingest`, those that are enabled.
+    pub ingests: Vec<Ingest>,
+    /// `exec.publish`, where enabled.
+    pub exec: Vec<Exec>,
 }
 
 impl Settings {
@@ -190,6 +208,12 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
         max_connections,
         daemon: root.not_off("daemon"),
         log: log::Settings::read(&root)?,
+        log_to_file,
+        log_level: root.value("srs_log_level").unwrap_or("trace").into(),
+        log_file: root.value("srs_log_file").unwrap_or("./objs/srs.log").into(),
+        utc_time: root.on("utc_time"),
+        ff_log_dir: root.value("ff_log_dir").unwrap_or("./objs").into(),
+        ff_log_level: root.value("ff_log_level").unwrap_or("info").into(),
         grace_start_wait: Duration::from_millis(number(&root, "grace_start_wait", 2300u64)?),
         grace_final_wait: Duration::from_millis(number(&root, "grace_final_wait", 3200u64)?),
         force_grace_quit: root.on("force_grace_quit"),
@@ -282,6 +306,14 @@ fn vhost(block: &Directive, utc: bool) -> Result<Vhost, Fault> {
         hls,
         cluster: Cluster::read(block.get("cluster"))?,
         forward: cluster::forward(block.get("forward"))?,
+        ingests: block
+            .all("ingest")
+            .map(Ingest::read)
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect(),
+        exec: exec::read(block.get("exec"))?,
         dvr: block.get("dvr").map(|dvr| Dvr::read(dvr, utc)).transpose()?.flatten(),
     })
 }

@@ -55,7 +55,6 @@ const GAPS: &[Gap] = &[
     gap("", "chunk_size", Missed::Not("60000"), "messages are sent in chunks of 60000 bytes"),
     gap("", "asprocess", Missed::On, "the server goes on when its parent ends"),
     gap("", "pithy_print_ms", Missed::Set, "nothing is logged periodically, /metrics tells the same"),
-    gap("", "ff_log_dir ff_log_level", Missed::Set, "no ffmpeg is run"),
     gap("", "tcmalloc_release_rate", Missed::Set, "the allocator has no such rate"),
     gap("", "query_latest_version first_wait_for_qlv", Missed::On, "nobody is asked for newer versions"),
     gap(
@@ -71,7 +70,6 @@ const GAPS: &[Gap] = &[
     gap("http_api.raw_api", "allow_query allow_update", Missed::On, "SRS 4 does not allow it either"),
     gap("vhost", "dash hds transcode bandcheck rtc srt", Missed::Enabled, "this is not supported"),
     gap("vhost", "http_static", Missed::Enabled, "the files of http_server are served for all vhosts"),
-    gap("vhost", "exec ingest", Missed::Enabled, "this is not supported"),
     gap("vhost", "chunk_size", Missed::Not("60000"), "messages are sent in chunks of 60000 bytes"),
     gap(
         "vhost",
@@ -128,7 +126,7 @@ mod tests {
     use crate::conf::known;
 
     /// Names that are read only to refuse what contradicts itself.
-    const ONLY_CHECKED: [&str; 2] = ["asprocess", "ingest"];
+    const ONLY_CHECKED: [&str; 1] = ["asprocess"];
 
     /// The code without its tests, this table and the list of names.
     fn code(folder: &Path, text: &mut String) {

@@ -7,6 +7,8 @@ use super::admit::Wish;
 use super::conn::{Conn, MAX_PENDING, Publisher, Role};
 use super::player::{Container, Format, Player};
 use super::{Core, Next, PATIENCE};
+use crate::children;
+use crate::children::exec::Variables;
 use crate::codec;
 use crate::conf::settings::TimeJitter;
 use crate::flv::{self, Role as TagRole, TagKind, Video, VideoCodec};
@@ -198,6 +200,9 @@ impl Core {
             let start = Box::new(Start { reader, plan, publisher, watched });
             let _ = self.server.recorder.send(Order::Start(start));
         }
+        let id = source.stat.id.clone();
+        let variables = Box::new(Variables::new(&source.stat, target, session.connected()));
+        self.server.children.send(children::Order::Published { id, variables });
         let realtime = policy.realtime;
         let route = Arc::new(Route::new(target, session.connected(), &source.stat.vhost.name));
         self.sync_forwards(&source, &route);
@@ -291,6 +296,7 @@ impl Core {
         // The recorder knows whether it has such a stream; a reload may have changed that.
         let order = Order::Stop { id: stat.id.clone(), what: None, at: publisher.source.head() };
         let _ = self.server.recorder.send(order);
+        self.server.children.send(children::Order::Unpublished { id: stat.id.clone() });
         tracing::info!(cid = %conn.id, "cleanup when unpublish {}", stat.url());
         self.server.sources.release(&self.server.stat, publisher.source);
         self.server.wake_all();

@@ -95,7 +95,7 @@ mod tests {
         for (segment, key) in list.iter_mut().zip([&a, &a, &b, &b, &None]) {
             segment.key.clone_from(key);
         }
-        let keys = |list| -> Vec<String> {
+        let keys = |list: &VecDeque<Segment>| -> Vec<String> {
             let text = text(list, 4.0);
             text.lines()
                 .filter(|line| line.contains("KEY") || line.ends_with("ts"))
