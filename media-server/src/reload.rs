@@ -168,6 +168,7 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
         server.sources.release(&server.stat, source);
     }
     server.children.send(children::Order::Configured(server.settings()));
+    server.reloaded.notify_one();
     server.broadcast(|| Command::Reloaded);
     Ok(())
 }

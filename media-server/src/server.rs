@@ -219,6 +219,8 @@ pub struct Server {
     pub viewers: Viewers,
     /// The file of the configuration.
     pub path: Option<PathBuf>,
+    /// The configuration was replaced.
+    pub reloaded: tokio::sync::Notify,
     reloads: Mutex<Reloads>,
     /// The addresses that it really listens at.
     pub addresses: Mutex<Vec<(Service, SocketAddr)>>,
@@ -260,6 +262,7 @@ impl Server {
             guard: Guard::default(),
             viewers: Viewers::default(),
             path: None,
+            reloaded: tokio::sync::Notify::new(),
             reloads: Mutex::default(),
             addresses: Mutex::default(),
         }

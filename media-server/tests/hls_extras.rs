@@ -202,7 +202,7 @@ fn hooks_are_called_over_tls_and_strangers_are_not_trusted() {
     let conf = dir.path().join("srs.conf");
     let text = format!(
         "listen 127.0.0.1:{rtmp}; daemon off; srs_log_tank console; pid {}/srs.pid;
-         vhost good {{ http_hooks {{ enabled on; on_publish https://localhost:{good}/publish; }} }}
+         vhost __defaultVhost__ {{ }} vhost good {{ http_hooks {{ enabled on; on_publish https://localhost:{good}/publish; }} }}
          vhost bad {{ http_hooks {{ enabled on; on_publish https://localhost:{bad}/publish; }} }}",
         dir.path().display()
     );
@@ -221,4 +221,26 @@ fn hooks_are_called_over_tls_and_strangers_are_not_trusted() {
     let (port, first, body) = questions.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
     assert_eq!((port, first.as_str()), (good, "POST /publish HTTP/1.1"));
     assert!(body.contains("\"action\":\"on_publish\""), "{body}");
+}
+
+#[test]
+fn a_heartbeat_is_heard() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = TestServer::start(
+        "",
+        &format!(
+            "heartbeat {{ enabled on; interval 0.2; url http://{address}/api/v1/servers; device_id here; summaries on; }}
+             stats {{ disk sda vda; }}"
+        ),
+    );
+    for _ in 0..2 {
+        let (first, body) = answer(listener.accept().unwrap().0);
+        assert_eq!(first, "POST /api/v1/servers HTTP/1.1");
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["device_id"], "here");
+        assert!(body["ip"].as_str().unwrap().parse::<std::net::IpAddr>().is_ok(), "{body}");
+        assert!(body["summaries"]["data"]["system"]["disk_read_KBps"].is_u64(), "{body}");
+    }
+    drop(server);
 }

@@ -13,6 +13,7 @@ use crate::dvr::Dvr;
 use crate::hls::Hls;
 use crate::hooks::Hooks;
 use crate::http::guard::Auth;
+use crate::http::heartbeat::Heartbeat;
 use crate::limits::Limits;
 use crate::log;
 use crate::real_ip::RealIp;
@@ -38,14 +39,10 @@ pub struct Settings {
     pub daemon: bool,
     /// Logs, `utc_time` with them.
     pub log: log::Settings,
-    /// `srs_log_tank`: true for file, none when the file does not say.
-    pub log_to_file: Option<bool>,
-    /// `srs_log_level`.
-    pub log_level: String,
-    /// `srs_log_file`.
-    pub log_file: PathBuf,
-    /// `utc_time on`.
-    pub utc_time: bool,
+    /// `heartbeat`, where enabled.
+    pub heartbeat: Option<Heartbeat>,
+    /// `stats.disk`: the disks that summaries tell about.
+    pub disks: Vec<String>,
     /// `ff_log_dir`.
     pub ff_log_dir: PathBuf,
     /// `ff_log_level`.
@@ -208,10 +205,8 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
         max_connections,
         daemon: root.not_off("daemon"),
         log: log::Settings::read(&root)?,
-        log_to_file,
-        log_level: root.value("srs_log_level").unwrap_or("trace").into(),
-        log_file: root.value("srs_log_file").unwrap_or("./objs/srs.log").into(),
-        utc_time: root.on("utc_time"),
+        heartbeat: root.get("heartbeat").map(Heartbeat::read).transpose()?.flatten(),
+        disks: disks(&root),
         ff_log_dir: root.value("ff_log_dir").unwrap_or("./objs").into(),
         ff_log_level: root.value("ff_log_level").unwrap_or("info").into(),
         grace_start_wait: Duration::from_millis(number(&root, "grace_start_wait", 2300u64)?),
@@ -316,6 +311,12 @@ fn vhost(block: &Directive, utc: bool) -> Result<Vhost, Fault> {
         exec: exec::read(block.get("exec"))?,
         dvr: block.get("dvr").map(|dvr| Dvr::read(dvr, utc)).transpose()?.flatten(),
     })
+}
+
+/// The disks of `stats`.
+fn disks(root: &Directive) -> Vec<String> {
+    let stats = root.get("stats").filter(|stats| stats.not_off("enabled"));
+    stats.and_then(|stats| stats.get("disk")).map_or_else(Vec::new, |disk| disk.args.clone())
 }
 
 /// A block's `time_jitter`, `full` unless it says otherwise.

@@ -4,9 +4,9 @@
 
 pub mod audio_clock;
 pub mod files;
-pub mod names;
 pub mod floor;
 pub mod keys;
+pub mod names;
 pub mod playlist;
 pub mod segmenter;
 

@@ -47,6 +47,17 @@ pub(super) fn probes() -> Router<Arc<Server>> {
     )
 }
 
+/// What `summaries` tells.
+pub(super) fn summaries(server: &Server, usage: &Usage) -> Value {
+    let uptime = server.started.elapsed().as_secs();
+    let disks = usage.disks(&server.settings().disks);
+    let clients = server.stat.client_count();
+    let mut summaries =
+        process::summaries(&server.version.text, uptime, usage, disks, total(server), clients);
+    summaries["self"]["media_server"] = own(server);
+    summaries
+}
+
 /// The router of the API's port.
 pub(super) fn router(server: Arc<Server>) -> Router {
     let api = Arc::new(Api { server: Arc::clone(&server), usage: Usage::default() });
@@ -138,19 +149,7 @@ impl Api {
                 body["data"]["media_server"] = json!(env!("CARGO_PKG_VERSION"));
                 Ok(body)
             }
-            "/api/v1/summaries" => {
-                let uptime = self.server.started.elapsed().as_secs();
-                let clients = self.server.stat.client_count();
-                let mut summaries = process::summaries(
-                    &self.server.version.text,
-                    uptime,
-                    &self.usage,
-                    total(&self.server),
-                    clients,
-                );
-                summaries["self"]["media_server"] = own(&self.server);
-                data(summaries)
-            }
+            "/api/v1/summaries" => data(summaries(&self.server, &self.usage)),
             "/api/v1/rusages" => data(process::rusages()),
             "/api/v1/self_proc_stats" => data(process::self_proc_stats(&self.usage)),
             "/api/v1/system_proc_stats" => data(process::system_proc_stats(&self.usage)),

@@ -5,8 +5,10 @@
 mod answer;
 mod api;
 mod auth_request;
+mod disk;
 mod files;
 pub mod guard;
+pub mod heartbeat;
 mod metrics;
 pub mod mount;
 pub mod pages;
@@ -53,6 +55,7 @@ pub fn run(server: &Arc<Server>, handoffs: UnboundedReceiver<Handoff>) -> io::Re
 }
 
 async fn serve(server: &Arc<Server>, mut handoffs: UnboundedReceiver<Handoff>) {
+    tokio::spawn(heartbeat::run(Arc::clone(server)));
     let api = api::router(Arc::clone(server));
     let files = files::router(Arc::clone(server));
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::disk::{Disks, Rates};
+
 /// Ticks of the clock that /proc counts CPU time in.
 const TICKS: f64 = 100.0;
 
@@ -37,7 +39,10 @@ fn meminfo(text: &str, name: &str) -> u64 {
 
 /// Shares of CPU since the last question.
 #[derive(Debug, Default)]
-pub(super) struct Usage(Mutex<Option<Sample>>);
+pub(super) struct Usage {
+    cpu: Mutex<Option<Sample>>,
+    disks: Disks,
+}
 
 #[derive(Debug)]
 struct Sample {
@@ -50,12 +55,17 @@ struct Sample {
 }
 
 impl Usage {
+    /// How busy the disks of those names were.
+    pub(super) fn disks(&self, names: &[String]) -> Rates {
+        self.disks.rates(names)
+    }
+
     /// The process's and the machine's CPU share, where 1.0 is one core and all cores.
     pub(super) fn share(&self) -> (f64, f64) {
         let stat = self_stat();
         let used = (stat.get(11).unwrap_or(&0) + stat.get(12).unwrap_or(&0)) as f64 / TICKS;
         let times = cpu_times();
-        let mut last = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self.cpu.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = Instant::now();
         if let Some(Sample { at, own, times: times_before, shares }) = &*last {
             let elapsed = now.duration_since(*at);
@@ -95,6 +105,7 @@ pub(super) fn summaries(
     version: &str,
     uptime: u64,
     usage: &Usage,
+    disks: Rates,
     traffic: (u64, u64),
     clients: usize,
 ) -> Value {
@@ -130,9 +141,9 @@ pub(super) fn summaries(
         },
         "system": {
             "cpu_percent": round(all),
-            "disk_read_KBps": 0,
-            "disk_write_KBps": 0,
-            "disk_busy_percent": 0.0,
+            "disk_read_KBps": disks.read,
+            "disk_write_KBps": disks.write,
+            "disk_busy_percent": round(disks.busy),
             "mem_ram_kbyte": total,
             "mem_ram_percent": round((total - free.min(total)) as f64 / total as f64),
             "mem_swap_kbyte": swap,
