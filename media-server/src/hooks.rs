@@ -182,14 +182,12 @@ async fn run_job(job: &Job) -> Result<(), String> {
 }
 
 async fn make(call: &Call) -> Result<(), String> {
-    match call.read {
-        // A cache in between fetches the whole file; what it is does not matter.
-        Some(bytes) => http_client::request(&call.url, None, bytes).await.map(drop),
-        None => {
-            let answer = http_client::request(&call.url, Some(&call.body), MAX_ANSWER).await?;
-            judge(answer.status, &answer.body)
-        }
+    // A cache in between fetches the whole file; what it is does not matter.
+    if let Some(bytes) = call.read {
+        return http_client::request(&call.url, None, bytes).await.map(drop);
     }
+    let answer = http_client::request(&call.url, Some(&call.body), MAX_ANSWER).await?;
+    judge(answer.status, &answer.body)
 }
 
 /// Success is HTTP 200 or 201 with `0`, or an object whose code is 0.

@@ -26,7 +26,7 @@ pub struct Answer {
 
 /// Posts JSON, or gets where there is none, and reads at most `most` bytes of the answer. Waits as long as the service
 /// does. Errors are sentences for the log.
-pub async fn request(url: &str, post: Option<&Value>, most: usize) -> Result<Answer, String> {
+pub async fn request(url: &str, json: Option<&Value>, most: usize) -> Result<Answer, String> {
     let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
     let host = uri.host().ok_or("the URL has no host")?;
     let tls = match uri.scheme_str() {
@@ -38,12 +38,12 @@ pub async fn request(url: &str, post: Option<&Value>, most: usize) -> Result<Ans
     let addresses = crate::resolve::lookup(host, port).await?;
     let stream = TcpStream::connect(&addresses[..]).await.map_err(|error| error.to_string())?;
     if !tls {
-        return send(stream, &uri, post, most).await;
+        return send(stream, &uri, json, most).await;
     }
     let name =
         ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
     let stream = connector()?.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
-    send(stream, &uri, post, most).await
+    send(stream, &uri, json, most).await
 }
 
 /// TLS with the roots that the system trusts (`SSL_CERT_FILE` names others).
@@ -70,7 +70,7 @@ fn connector() -> Result<TlsConnector, String> {
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     uri: &Uri,
-    post: Option<&Value>,
+    json: Option<&Value>,
     most: usize,
 ) -> Result<Answer, String> {
     let text = |error: hyper::Error| error.to_string();
@@ -80,7 +80,7 @@ async fn send(
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let request = Request::builder().uri(path).header(header::HOST, authority);
-    let request = match post {
+    let request = match json {
         None => request.method(Method::GET).body(Body::empty()),
         Some(value) => request
             .method(Method::POST)

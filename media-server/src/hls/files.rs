@@ -213,7 +213,7 @@ impl Files {
         )?;
         // A player may still be at what has just left the list.
         let later = now + Duration::from_secs_f64(self.conf.window);
-        self.listed.expire(gone, later);
+        self.listed.expire(&gone, later);
         self.clean(now);
         Ok(Some(segment))
     }
@@ -294,8 +294,8 @@ impl Disposal {
     /// Removes playlist and segments, the playlist first.
     pub fn dispose(&mut self) {
         let _ = fs::remove_file(&self.m3u8);
-        let segments = self.listed.segments.drain(..).collect();
-        self.listed.expire(segments, Instant::now());
+        let segments: Vec<Segment> = self.listed.segments.drain(..).collect();
+        self.listed.expire(&segments, Instant::now());
         for (_, path) in self.listed.expired.drain(..) {
             let _ = fs::remove_file(path);
         }
@@ -304,7 +304,7 @@ impl Disposal {
 
 impl Listed {
     /// Notes when the files of segments that left the list are to be removed, and those of keys that none needs.
-    fn expire(&mut self, gone: Vec<Segment>, when: Instant) {
+    fn expire(&mut self, gone: &[Segment], when: Instant) {
         for (index, segment) in gone.iter().enumerate() {
             self.expired.push_back((when, segment.file.clone()));
             let Some(key) = &segment.key else { continue };

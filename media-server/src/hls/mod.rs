@@ -27,6 +27,7 @@ pub enum OnError {
 }
 
 /// `hls { … }` of a vhost.
+#[expect(clippy::struct_excessive_bools, reason = "they are the file's switches")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hls {
     /// Seconds.
