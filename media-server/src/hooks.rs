@@ -152,7 +152,8 @@ pub fn run(server: &Arc<Server>, mut jobs: Receiver<Job>) -> std::io::Result<()>
             tokio::spawn(async move {
                 let refused = run_job(&job).await.err();
                 if let Some(reason) = &refused {
-                    tracing::warn!("http hook: {reason}");
+                    let client = job.calls.first().and_then(|call| call.body["client_id"].as_str());
+                    tracing::warn!(cid = client.unwrap_or_default(), "http hook: {reason}");
                 }
                 if let Some(asker) = job.asker
                     && let Some(core) = server.cores.get(asker.core)

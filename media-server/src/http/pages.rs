@@ -133,6 +133,8 @@ fn about(server: &Server, service: Service) -> Value {
         "rtmp": port(Service::Rtmp),
         "http": port(Service::Http),
         "api": port(Service::Api),
+        "https": port(Service::HttpTls),
+        "api_https": port(Service::ApiTls),
         "version": server.version.text,
         "media_server": env!("CARGO_PKG_VERSION"),
     })

@@ -22,7 +22,7 @@ export function setText(node, text) {
 /** An address as it stands in a URL: IPv6 in brackets. */
 const bracketed = (host) => (host.includes(":") && !host.startsWith("[") ? `[${host}]` : host);
 
-const port = (value) => (/^\d{1,5}$/.test(value ?? "") && Number(value) > 0 && Number(value) < 65536 ? Number(value) : null);
+const port = (value) => (/^\d{1,5}$/.test(String(value ?? "")) && Number(value) > 0 && Number(value) < 65536 ? Number(value) : null);
 
 /**
  * Host and ports of the media server: the query's (SRS's `server`, `port` with `schema=http`, `api`), else what the
@@ -41,7 +41,7 @@ export async function server() {
   const ported = port(query.get("port"));
   return {
     host: query.has("server") ? bracketed(query.get("server")) : here,
-    http: port(query.get("http_port")) ?? (query.get("schema")?.startsWith("http") ? ported : null) ?? port(told.http) ?? 8080,
+    http: port(query.get("http_port")) ?? (query.get("schema")?.startsWith("http") ? ported : null) ?? (secure ? port(told.https) : null) ?? port(told.http) ?? 8080,
     rtmp: (query.get("schema") === "rtmp" ? ported : null) ?? port(told.rtmp) ?? 1935,
     api: apiBase(told, here, secure),
     schema: /^https?$/.test(query.get("schema") ?? "") ? query.get("schema") : secure ? "https" : "http",
@@ -56,7 +56,7 @@ function apiBase(told, here, secure) {
   const chosen = port(asked);
   // The API's own port sent this page: the same origin, whatever a load balancer calls it.
   if (told.service === "api" && !chosen && !query.has("server")) return location.origin;
-  return `${secure ? "https" : "http"}://${host}:${chosen ?? port(told.api) ?? 1985}`;
+  return `${secure ? "https" : "http"}://${host}:${chosen ?? (secure ? port(told.api_https) : null) ?? port(told.api) ?? 1985}`;
 }
 
 /** `http://host:port`, without the port that the scheme has anyway. */
