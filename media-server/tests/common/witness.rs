@@ -37,7 +37,8 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// With what stands in the default vhost; HLS goes to `dir/hls`.
+    /// With what stands in the default vhost. HLS goes to `dir/hls` and is disposed: without `hls_dispose` the server
+    /// remembers the numbering of up to 10,000 streams that ended.
     pub fn start(vhost: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().display().to_string();
@@ -49,7 +50,7 @@ impl Witness {
              http_server {{ enabled on; listen {http}; dir {root}/hls; }}
              vhost __defaultVhost__ {{
                  http_remux {{ enabled on; mount [vhost]/[app]/[stream].flv; }}
-                 hls {{ enabled on; hls_fragment 1; hls_path {root}/hls; }}
+                 hls {{ enabled on; hls_fragment 1; hls_dispose 1; hls_path {root}/hls; }}
                  {vhost} }}"
         );
         std::fs::write(dir.path().join("srs.conf"), conf).unwrap();
