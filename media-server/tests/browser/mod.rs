@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fantoccini::{Client, ClientBuilder, Locator};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::common::Reaped;
@@ -23,7 +24,18 @@ pub enum Screen {
 pub struct Browser {
     pub client: Client,
     _driver: Reaped,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
+}
+
+impl Drop for Browser {
+    /// A test that fails does not close its browser, which would outlive its driver.
+    fn drop(&mut self) {
+        let lock = std::fs::read_link(self.profile.path().join("SingletonLock")).unwrap_or_default();
+        let pid = lock.to_str().and_then(|lock| lock.rsplit_once('-')?.1.parse().ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
 }
 
 impl Browser {
@@ -73,7 +85,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{}", port.expect("chromedriver says its port")))
             .await
             .unwrap();
-        Browser { client, _driver: driver, _profile: profile }
+        Browser { client, _driver: driver, profile }
     }
 
     pub async fn open(&self, url: &str) {
