@@ -16,6 +16,8 @@ use crate::recorder::{Counters, Order};
 use crate::source::Sources;
 use crate::stat::Stat;
 use crate::tls;
+use crate::upstream::Endpoint;
+use crate::upstream::coworkers::Coworkers;
 use crate::upstream::question::Verdict;
 use crate::upstream::worker::Ask;
 
@@ -91,6 +93,8 @@ pub enum Command {
     Reloaded,
     /// The hooks that this connection waited for have answered; a text is why they refused.
     Decided(usize, String, Option<String>),
+    /// The server that has the stream of this link now; none when nobody has.
+    Located(u64, Option<Endpoint>),
     /// What this connection waited for other servers to say.
     Answered(usize, String, Verdict),
     /// The addresses of the server that this link asked for; empty when it has none.
@@ -189,6 +193,8 @@ pub struct Server {
     pub http: tokio::sync::mpsc::UnboundedSender<Handoff>,
     /// What hooks are called.
     pub hooks: tokio::sync::mpsc::Sender<Job>,
+    /// What is known of the other origins.
+    pub coworkers: Coworkers,
     /// What is asked of other servers.
     pub asks: tokio::sync::mpsc::Sender<Ask>,
     /// What is recorded.
@@ -246,6 +252,7 @@ impl Server {
             children: Queue::default(),
             hooks,
             asks,
+            coworkers: Coworkers::default(),
             signature: version.signature(),
             version,
             cores,

@@ -156,6 +156,22 @@ fn serve(trace: &[(bool, Vec<u8>)]) -> (Vec<Message>, Vec<String>) {
 }
 
 #[test]
+fn our_redirect_is_srs_s() {
+    let theirs = messages(&side(&trace("edge-pull-answered-302"), false)).pop().unwrap();
+    let mut out = Vec::new();
+    Session::new(1, 1).redirect(
+        &mut out,
+        "rtmp://127.0.0.1:12935/live",
+        "rtmp://127.0.0.1:12935/live/livestream",
+    );
+    let mut reader = Reader::new(1 << 16);
+    reader.set_chunk_size(60_000).unwrap();
+    let ours = reader.read(&mut &out[..]).unwrap().unwrap();
+    assert_eq!((ours.kind, ours.stream_id, ours.payload.into_owned()), theirs);
+    assert_eq!(out[0] & 0x3f, 5, "on chunk stream 5");
+}
+
+#[test]
 fn our_server_answers_srs_as_srs_does() {
     for (name, event) in [
         ("forward", "flash-publish fwd"),

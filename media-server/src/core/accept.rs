@@ -126,6 +126,7 @@ impl Core {
             publisher: None,
             player: None,
             stat: None,
+            owner: None,
             closing: false,
             pending: None,
             watched: None,

@@ -75,7 +75,7 @@ impl Core {
             return Next::Close(format!("refer: {ip} may not {what} from this page"));
         }
         let known = session.as_ref().and_then(|session| session.connected());
-        if let Some(question) = Core::question(vhost, target, known) {
+        if let Some(question) = self.question(vhost, target, known, publish) {
             let asker = Asker { core: self.index, index, id: conn.id.clone() };
             if self.server.asks.try_send(Ask::Client(asker, question)).is_err() {
                 return Next::Close("too many clients wait for other servers".into());
@@ -159,6 +159,23 @@ impl Core {
                 Next::Close(reason)
             }
             Verdict::Granted => core.ask_hooks(index, conn, session, wish),
+            Verdict::Busy(owner) => {
+                tracing::warn!(cid = %conn.id, "{}: stream busy: it is published to {}", conn.peer, owner.rtmp);
+                if let Some(session) = session {
+                    let description = "the stream is published to another origin already";
+                    session.refuse_publish(&mut conn.out.bytes, "NetStream.Publish.BadName", description);
+                    let _ = conn.flush();
+                }
+                Next::Close("stream busy".into())
+            }
+            Verdict::Elsewhere(owner) => {
+                let mut session = session;
+                let target = wish.target().clone();
+                match core.send_elsewhere(conn, session.as_deref_mut(), &target, &owner) {
+                    true => Next::Keep,
+                    false => core.ask_hooks(index, conn, session, wish),
+                }
+            }
         });
     }
 

@@ -15,7 +15,7 @@ use crate::rtmp::session::Session;
 use crate::server::Service;
 use crate::source::Source;
 use crate::stat::ClientStat;
-use crate::upstream::Route;
+use crate::upstream::{Endpoint, Route};
 
 /// The most bytes of answers that wait for a peer who does not read them.
 pub(super) const MAX_PENDING: usize = 1 << 20;
@@ -112,6 +112,8 @@ pub(super) struct Conn {
     pub(super) watched: Option<Box<Watched>>,
     /// Bytes sent and received for streams that it has left.
     pub(super) left: Option<(u64, u64)>,
+    /// The server that has the stream it plays, in an origin cluster.
+    pub(super) owner: Option<Endpoint>,
     /// It is closed when everything is written.
     pub(super) closing: bool,
 }

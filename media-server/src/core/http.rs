@@ -216,7 +216,7 @@ impl Core {
         let player = Player::new(0, Format { container, framing }, raw_time, head);
         let pulled = Arc::clone(&source);
         let next = self.start_playing(index, conn, player, source);
-        self.pull_for(&pulled, target, None);
+        self.pull_for(conn, &pulled, target, None);
         next
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use crate::source::Source;
+use crate::upstream::coworkers::Wanted;
 use crate::upstream::path::Step;
 use crate::upstream::worker::{self, Ask};
 use crate::upstream::{Endpoint, Path, Route};
@@ -19,6 +20,8 @@ use crate::upstream::{Endpoint, Path, Route};
 const LINGER: Duration = Duration::from_secs(2);
 /// A publisher is kept so long while no origin takes its stream.
 const LOST: Duration = Duration::from_secs(30);
+/// Players of a stream that no origin of the cluster has are kept so long.
+const ORPHANED: Duration = Duration::from_secs(10);
 /// What is left of an ended stream must be sent by then.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The same failure is not logged more often than this.
@@ -266,6 +269,13 @@ impl Core {
                         return self.links.wait(id, Stage::Resolving(until));
                     }
                 }
+                Step::Wait(time) if link.purpose == Purpose::Pull => {
+                    let stage = match self.locate(id) {
+                        true => Stage::Resolving(self.now + worker::PATIENCE),
+                        false => Stage::Waiting(self.now + time),
+                    };
+                    return self.links.wait(id, stage);
+                }
                 Step::Wait(time) => {
                     let lost = self.now.duration_since(link.lost) >= LOST;
                     if let Purpose::Push(index, publisher) = &link.purpose
@@ -279,6 +289,47 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Asks the coworkers who has a pulled stream now, where there are any.
+    fn locate(&mut self, id: u64) -> bool {
+        let settings = self.server.settings();
+        let Some(link) = self.links.get_mut(id) else { return false };
+        let route = &link.route;
+        let vhost = settings.vhosts.iter().find(|vhost| vhost.name == route.vhost);
+        let Some(coworkers) = vhost.and_then(|vhost| vhost.cluster.coworkers.clone()) else { return false };
+        let wanted = Wanted {
+            vhost: route.vhost.clone(),
+            app: route.app.clone(),
+            stream: route.stream.clone(),
+            host: route.host.clone(),
+        };
+        let ask = Ask::Locate { core: self.index, link: id, coworkers, wanted };
+        self.server.asks.try_send(ask).is_ok()
+    }
+
+    /// The coworkers have said who has a pulled stream. When nobody has it for a while its players are closed: they
+    /// would wait here for a publisher that may come to another origin.
+    pub(super) fn located(&mut self, id: u64, owner: Option<Endpoint>) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(id) else { return };
+        if !matches!(link.stage, Stage::Resolving(_)) {
+            return;
+        }
+        if let Some(owner) = owner {
+            link.path.change(vec![owner]);
+            return self.step_link(id);
+        }
+        link.say(now, "no origin of the cluster has it");
+        if now < link.lost + ORPHANED {
+            return self.links.wait(id, Stage::Waiting(now + Duration::from_secs(1)));
+        }
+        link.source.end_pull(true);
+        let stream = link.source.stat.id.clone();
+        for client in self.server.stat.clients().iter().filter(|client| client.stream.id == stream) {
+            self.server.kick(&client.id);
+        }
+        self.drop_link(id);
     }
 
     fn end_publisher(&mut self, index: usize, id: &str) {

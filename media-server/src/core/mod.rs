@@ -198,6 +198,7 @@ impl Core {
             Command::Unlisten(service, address) => self.unlisten(|place| *place == (service, address)),
             Command::Decided(index, id, refused) => self.decided(index, &id, refused),
             Command::Answered(index, id, verdict) => self.answered(index, &id, verdict),
+            Command::Located(link, owner) => self.located(link, owner),
             Command::Resolved(link, addresses) => self.resolved(link, addresses),
             Command::Reloaded => {
                 for wheel in self.wheels.iter_mut().flatten() {

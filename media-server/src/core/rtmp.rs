@@ -160,7 +160,7 @@ impl Core {
         let player = Player::new(0, Format::RTMP, policy.jitter == TimeJitter::Off, None);
         let pulled = Arc::clone(&source);
         let next = self.start_playing(index, conn, player, source);
-        self.pull_for(&pulled, target, session.connected());
+        self.pull_for(conn, &pulled, target, session.connected());
         next
     }
 
@@ -205,6 +205,7 @@ impl Core {
         self.server.children.send(children::Order::Published { id, variables });
         let realtime = policy.realtime;
         let route = Arc::new(Route::new(target, session.connected(), &source.stat.vhost.name));
+        self.server.coworkers.unclaim(&route.key());
         self.sync_forwards(&source, &route);
         conn.publisher = Some(Publisher {
             source,

@@ -18,8 +18,10 @@ use super::guard;
 use super::metrics;
 use super::pages;
 use super::process::{self, Usage};
+use super::{clusters, everywhere};
 use crate::conf::settings::Vhost;
 use crate::reload;
+use crate::resolve::Names;
 use crate::server::{Server, Service};
 use crate::stat::{ClientStat, StreamStat, VhostStat};
 
@@ -27,6 +29,8 @@ use crate::stat::{ClientStat, StreamStat, VhostStat};
 struct Api {
     server: Arc<Server>,
     usage: Usage,
+    /// The coworkers' names.
+    names: Names,
 }
 
 /// `/healthz` (the process works) and `/readyz` (new clients are welcome).
@@ -60,7 +64,8 @@ pub(super) fn summaries(server: &Server, usage: &Usage) -> Value {
 
 /// The router of the API's port.
 pub(super) fn router(server: Arc<Server>) -> Router {
-    let api = Arc::new(Api { server: Arc::clone(&server), usage: Usage::default() });
+    let usage = Usage::default();
+    let api = Arc::new(Api { server: Arc::clone(&server), usage, names: Names::default() });
     let registry = Arc::new(metrics::registry(&server));
     let exported = move || {
         let mut response = Response::new(Body::from(metrics::text(&registry)));
@@ -71,12 +76,34 @@ pub(super) fn router(server: Arc<Server>) -> Router {
     probes().with_state(server).route("/metrics", get(exported)).route("/api/v1/auth", asked).fallback(
         move |request: Request<Body>| {
             let api = Arc::clone(&api);
-            async move { api.answer(&request) }
+            async move { api.answer_all(request).await }
         },
     )
 }
 
 impl Api {
+    /// The answer, for the whole cluster where that is asked for.
+    async fn answer_all(&self, request: Request<Body>) -> Response {
+        let (cross_site, uri) = (self.is_cross_site(&request), request.uri().clone());
+        let (path, query) = (uri.path(), uri.query());
+        if !everywhere::is_asked(request.method(), path, query) {
+            return self.answer(&request);
+        }
+        match self.route(&Method::GET, path, query) {
+            Ok(own) => {
+                let body = everywhere::add_others(&self.server, &self.names, path, query, own).await;
+                answer::json_answer(&self.server.signature, query, cross_site, &body)
+            }
+            Err(status) => answer::text_answer(&self.server.signature, status, false),
+        }
+    }
+
+    /// A page of another site asks, and may.
+    fn is_cross_site(&self, request: &Request<Body>) -> bool {
+        request.headers().contains_key(header::ORIGIN)
+            && self.server.settings().http_api.as_ref().is_some_and(|api| api.crossdomain)
+    }
+
     fn answer(&self, request: &Request<Body>) -> Response {
         if let Some(page) = pages::answer(&self.server, Service::Api, request) {
             return page;
@@ -87,8 +114,7 @@ impl Api {
             Some("DELETE") => Method::DELETE,
             _ => request.method().clone(),
         };
-        let cross_site = request.headers().contains_key(header::ORIGIN)
-            && self.server.settings().http_api.as_ref().is_some_and(|api| api.crossdomain);
+        let cross_site = self.is_cross_site(request);
         if method == Method::OPTIONS {
             let mut response = Response::new(Body::empty());
             answer::common(&mut response, signature, cross_site, true);
@@ -127,6 +153,10 @@ impl Api {
         if let Some(rest) = path.strip_prefix("/api/v1/clients") {
             return self.clients(method, rest.trim_matches('/'), query);
         }
+        // Coworkers that are SRS ask by POST.
+        if path == "/api/v1/clusters" && matches!(*method, Method::GET | Method::POST) {
+            return Ok(clusters::answer(&self.server, query));
+        }
         if *method != Method::GET {
             return Err(StatusCode::METHOD_NOT_ALLOWED);
         }
@@ -160,18 +190,6 @@ impl Api {
             })),
             "/api/v1/features" => data(features()),
             "/api/v1/raw" => Ok(self.raw(query)),
-            "/api/v1/clusters" => Ok(json!({
-                "code": 0,
-                "data": {
-                    "query": {
-                        "ip": answer::query(query, "ip").unwrap_or_default(),
-                        "vhost": answer::query(query, "vhost").unwrap_or_default(),
-                        "app": answer::query(query, "app").unwrap_or_default(),
-                        "stream": answer::query(query, "stream").unwrap_or_default(),
-                    },
-                    "origin": null,
-                },
-            })),
             "/api/v1/tests/errors" => Ok(answer::error(100)),
             _ => {
                 if let Some(rest) = path.strip_prefix("/api/v1/streams") {

@@ -5,7 +5,9 @@
 mod answer;
 mod api;
 mod auth_request;
+mod clusters;
 mod disk;
+mod everywhere;
 mod files;
 pub mod guard;
 pub mod heartbeat;

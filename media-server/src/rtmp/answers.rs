@@ -73,6 +73,18 @@ impl Session {
         chunk::write(out, OUT_CHUNK_SIZE, 5, message_type::COMMAND_AMF0, 0, 0, &body);
     }
 
+    /// Asks a client of Enhanced RTMP to connect to another server and go on there.
+    pub fn reconnect(&self, out: &mut Vec<u8>, tc_url: &str) {
+        let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
+        let info = Value::Object(vec![
+            field("level", "status"),
+            field("code", "NetConnection.Connect.ReconnectRequest"),
+            field("description", "The stream is at another server"),
+            field("tcUrl", tc_url),
+        ]);
+        chunk::command(out, &[Value::string("onStatus"), Value::Number(0.0), Value::Null, info]);
+    }
+
     /// Refuses publish, with a code that encoders show; the caller closes afterwards.
     pub fn refuse_publish(&mut self, out: &mut Vec<u8>, code: &str, description: &str) {
         let values = status_values("onStatus", "error", code, description);

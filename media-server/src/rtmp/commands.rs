@@ -2,7 +2,7 @@
 
 use super::answers::{pause_answer, play_started, result, status};
 use super::chunk;
-use super::session::{Connect, Event, MAX_COMMAND, PublishKind, Session};
+use super::session::{Connect, Event, Follows, MAX_COMMAND, PublishKind, Session};
 use super::url::Target;
 use super::{Error, STREAM_ID};
 use crate::amf0::{self, Value};
@@ -31,7 +31,7 @@ impl Session {
                 if self.connect.is_some() {
                     return Err(Error::Order("connect".into(), "twice"));
                 }
-                let connect = read_connect(values.get(2), values.len())?;
+                let connect = read_connect(values.get(2), values.get(3), values.len())?;
                 self.connect_id = id;
                 self.connect = Some(connect.clone());
                 return Ok(Some(Event::Connect(Box::new(connect))));
@@ -117,7 +117,7 @@ fn shorten(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
-fn read_connect(arguments: Option<&Value>, count: usize) -> Result<Connect, Error> {
+fn read_connect(arguments: Option<&Value>, args: Option<&Value>, count: usize) -> Result<Connect, Error> {
     let Some(Value::Object(_) | Value::EcmaArray(_)) = arguments else {
         return Err(Error::Connect(format!("an object is expected after the name, {count} values came")));
     };
@@ -132,5 +132,12 @@ fn read_connect(arguments: Option<&Value>, count: usize) -> Result<Connect, Erro
     let target = Target::from_connect(&tc_url, &text("app")).map_err(|e| Error::Connect(e.to_string()))?;
     let has = |name: &str| arguments.is_some_and(|fields| fields.get(name).is_some());
     let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"].into_iter().any(has);
-    Ok(Connect { tc_url, page_url: text("pageUrl"), swf_url: text("swfUrl"), target, enhanced })
+    let caps = arguments.and_then(|fields| fields.get("capsEx")).and_then(Value::as_number);
+    let follows = match caps {
+        _ if args.is_some_and(|args| args.get("srs_sig").is_some()) => Follows::Redirect,
+        // The first bit is Reconnect (Enhanced RTMP v2).
+        Some(caps) if caps as u64 & 1 == 1 => Follows::Reconnect,
+        _ => Follows::Nothing,
+    };
+    Ok(Connect { tc_url, page_url: text("pageUrl"), swf_url: text("swfUrl"), target, follows, enhanced })
 }

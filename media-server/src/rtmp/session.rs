@@ -37,6 +37,18 @@ impl PublishKind {
     }
 }
 
+/// How a client can be sent to another server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Follows {
+    /// Not at all: ffmpeg, VLC and OBS fail.
+    #[default]
+    Nothing,
+    /// By SRS's "RTMP 302": an SRS, which says so by its `srs_sig`.
+    Redirect,
+    /// By Enhanced RTMP's reconnect request, which its `capsEx` announces.
+    Reconnect,
+}
+
 /// What connect said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Connect {
@@ -48,6 +60,8 @@ pub struct Connect {
     pub swf_url: String,
     /// Host, vhost, app and parameters; the stream is still empty.
     pub target: Target,
+    /// What it understands when the stream is elsewhere.
+    pub follows: Follows,
     /// The client speaks Enhanced RTMP.
     pub enhanced: bool,
 }

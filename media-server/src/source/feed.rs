@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Source;
 
@@ -76,6 +77,11 @@ impl Source {
         self.lock().feed == Feed::Pull
     }
 
+    /// How long nothing has come.
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.lock().heard)
+    }
+
     /// Somebody publishes to this server.
     pub fn is_published(&self) -> bool {
         self.lock().feed == Feed::Publisher
@@ -119,6 +125,7 @@ impl Source {
 impl super::State {
     fn begin(&mut self, feed: Feed) {
         self.feed = feed;
+        self.heard = Instant::now();
         self.resumed = false;
         self.headers = Arc::default();
         self.gop_start = None;
@@ -130,8 +137,6 @@ impl super::State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::super::{Policy, Sources, View};
     use super::*;
     use crate::conf::settings::TimeJitter;

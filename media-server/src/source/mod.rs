@@ -107,6 +107,8 @@ struct State {
     /// Coded frames came since the publisher started.
     started: bool,
     feed: feed::Feed,
+    /// When media came last, or the present publisher began.
+    heard: Instant,
     /// The present pull has had a connection before.
     resumed: bool,
     audio_without_video: u32,
@@ -175,6 +177,7 @@ impl Source {
             session_start: 0,
             started: false,
             feed: feed::Feed::None,
+            heard: Instant::now(),
             resumed: false,
             audio_without_video: 0,
             needed: vec![u64::MAX; cores],
@@ -266,6 +269,7 @@ impl Source {
     pub fn push(&self, kind: TagKind, timestamp: u32, payload: &[u8], now: Instant) {
         let mut state = self.lock();
         let state = &mut *state;
+        state.heard = now;
         let role = flv::role(kind, payload);
         let is_metadata = kind == TagKind::Script;
         if is_metadata || role == Role::SequenceHeader {

@@ -44,6 +44,18 @@ impl Sources {
         Arc::clone(source)
     }
 
+    /// Looks at the source of that name, where there is one.
+    pub fn look<T>(
+        &self,
+        vhost: &str,
+        app: &str,
+        stream: &str,
+        look: impl FnOnce(&Source) -> T,
+    ) -> Option<T> {
+        let key = (vhost.to_owned(), app.to_owned(), stream.to_owned());
+        self.lock().get(&key).map(|source| look(source))
+    }
+
     /// Gives back what [`Sources::get_or_create`] gave.
     pub fn release(&self, stat: &Stat, source: Arc<Source>) {
         let mut map = self.lock();

@@ -10,7 +10,9 @@
 //! nothing that a player would not. What takes its time without media (names, questions to coworkers, the check of a
 //! token) is done by [`worker`] on a thread of its own. [`path`], [`rendezvous`] and [`endpoint`] are pure.
 
+pub mod coworkers;
 pub mod endpoint;
+pub mod http;
 pub mod path;
 pub mod question;
 pub mod rendezvous;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::Endpoint;
-use super::question::{Question, Verdict};
+use super::coworkers::Wanted;
+use super::question::{self, Question, Verdict};
 use crate::hooks::Asker;
 use crate::resolve::Names;
 use crate::server::{Command, Server};
@@ -31,6 +32,17 @@ pub enum Ask {
         server: Endpoint,
         /// What is remembered has failed.
         fresh: bool,
+    },
+    /// Which coworker has the stream of a link.
+    Locate {
+        /// The core.
+        core: usize,
+        /// Its link.
+        link: u64,
+        /// Who is asked.
+        coworkers: Vec<Endpoint>,
+        /// For what.
+        wanted: Wanted,
     },
     /// About a client.
     Client(Asker, Question),
@@ -59,11 +71,26 @@ pub fn run(server: &Arc<Server>, mut queue: Receiver<Ask>) -> std::io::Result<()
                         tell(&server, core, Command::Resolved(link, found.unwrap_or_default()));
                     });
                 }
+                Ask::Locate { core, link, coworkers, wanted } => {
+                    tokio::spawn(async move {
+                        let own_id = &server.stat.server_id;
+                        let asking = server.coworkers.find(
+                            &names,
+                            own_id,
+                            &coworkers,
+                            &wanted,
+                            false,
+                            question::LOOKUP,
+                        );
+                        let found = asking.await.map(|owner| owner.rtmp);
+                        tell(&server, core, Command::Located(link, found));
+                    });
+                }
                 Ask::Client(asker, question) => {
                     let permit = Arc::clone(&permits).try_acquire_owned();
                     tokio::spawn(async move {
                         let verdict = match permit {
-                            Ok(_permit) => question.ask(&names).await,
+                            Ok(_permit) => question.ask(&server, &names).await,
                             Err(_) => Verdict::Refused("too many clients wait for other servers".into()),
                         };
                         tell(&server, asker.core, Command::Answered(asker.index, asker.id, verdict));
