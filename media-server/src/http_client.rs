@@ -46,18 +46,17 @@ pub async fn request(url: &str, json: Option<&Value>, most: usize) -> Result<Ans
     send(stream, &uri, json, most).await
 }
 
-/// TLS with the roots that the system trusts (`SSL_CERT_FILE` names others).
+/// TLS with the roots that the system trusts (`SSL_CERT_FILE` names others), or, in an image without any, Mozilla's.
 fn connector() -> Result<TlsConnector, String> {
     static CONNECTOR: OnceLock<Result<TlsConnector, String>> = OnceLock::new();
     let make = || {
-        let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
+        let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if added == 0 {
-            let why = found.errors.first().map_or(String::new(), |error| format!(": {error}"));
-            return Err(format!(
-                "this system trusts no certificates{why}; SSL_CERT_FILE can name a file of them"
-            ));
+            if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
+                return Err(format!("SSL_CERT_FILE: {} has no certificates", file.display()));
+            }
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

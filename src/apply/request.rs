@@ -251,7 +251,7 @@ impl Requests {
         change: Change,
         live: Option<Value>,
     ) -> Result<Asked, ResultOf> {
-        let question = again::question(&change, live.as_ref());
+        let question = again::question(&change);
         let options =
             ApplyOptions { manager: self.environment.manager.clone(), dry_run: true, force: question.force };
         let answer = match self.busy(|| self.cluster.apply(kind, &question.body, &options)).await {

@@ -132,7 +132,14 @@ fn build(args: &BuildArgs, progress: OnProgress<'_>) -> Result<ImageOutcome, Ima
         env::current_dir().map_err(|source| ImageError::File { action: "find", path: ".".into(), source })?;
     let content = image::find_content(content.as_deref(), &here)?;
     let binary = image::find_binary(binary.as_deref(), &here, progress)?;
-    let options = BuildOptions { names, content, binary, busybox, created: *created };
+    let folder = tempfile::tempdir().map_err(|source| ImageError::File {
+        action: "make a folder in",
+        path: env::temp_dir(),
+        source,
+    })?;
+    image::write_pages(&binary, folder.path())?;
+    let pages = Some(folder.path().to_owned());
+    let options = BuildOptions { names, content, pages, binary, busybox, created: *created };
     let image = image::build(&options, progress)?;
     image.write(output)?;
     Ok(ImageOutcome::Built {
@@ -200,12 +207,26 @@ mod tests {
         fs::create_dir(folder.path().join("conf")).unwrap();
         fs::write(folder.path().join("conf/srs.conf"), "listen 1935;\n").unwrap();
         let archive = folder.path().join("out.tar");
-        let arguments = ["build", "--binary", "/bin/busybox", "--content", show(folder.path())];
+        // A program that is asked for its pages and has none: echo.
+        let programs = tempfile::tempdir().unwrap();
+        let program = programs.path().join("echo");
+        fs::copy("/bin/busybox", &program).unwrap();
+        let arguments = ["build", "--binary", show(&program), "--content", show(folder.path())];
         let names = ["--tag", "ossrs/srs:3", "-t", "ossrs/srs:4", "--output", show(&archive)];
         let outcome = image(&[&arguments[..], &names].concat()).await.unwrap();
         let digest = Image::read(&archive).unwrap().digest();
         let lines = [show(&archive), &digest, "docker.io/ossrs/srs:3", "docker.io/ossrs/srs:4"];
         assert_eq!(outcome.to_string(), lines.join("\n"));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_writes_no_pages_is_no_media_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("out.tar");
+        let content = show(folder.path());
+        let arguments = ["build", "--binary", "/bin/busybox", "--content", content, "-o", show(&archive)];
+        let error = image(&arguments).await.unwrap_err().to_string();
+        assert!(error.contains("/bin/busybox") && error.contains("pages"), "{error}");
     }
 
     #[tokio::test]

@@ -53,6 +53,21 @@ pub fn find_binary(path: Option<&Path>, from: &Path, progress: OnProgress<'_>) -
     }
 }
 
+/// Lets the media server write its web pages, with the players that are embedded in it, so that an nginx can serve a copy.
+pub fn write_pages(binary: &Binary, folder: &Path) -> Result<(), ImageError> {
+    let refused = |why: String| ImageError::Binary { path: binary.path.clone(), why };
+    let output = Command::new(&binary.path)
+        .arg("pages")
+        .arg(folder)
+        .output()
+        .map_err(|error| refused(format!("it can't be started here to write its pages: {error}")))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(refused(format!("it does not write its pages: {}", said.trim())));
+    }
+    Ok(())
+}
+
 /// Takes the image's content from `path`, or else from the workspace at or above `from`.
 pub fn find_content(path: Option<&Path>, from: &Path) -> Result<PathBuf, ImageError> {
     match path {

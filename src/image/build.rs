@@ -28,6 +28,8 @@ pub struct BuildOptions {
     pub names: Vec<ImageName>,
     /// A folder that becomes `/usr/local/srs`, except that its `html/` becomes `objs/nginx/html/`.
     pub content: PathBuf,
+    /// A folder whose files go into `objs/nginx/html` too: see [`write_pages`](super::write_pages).
+    pub pages: Option<PathBuf>,
     /// The media server.
     pub binary: Binary,
     /// busybox, which gives the image its shell and tools.
@@ -38,11 +40,11 @@ pub struct BuildOptions {
 
 /// Makes the image. The same inputs give the same bytes.
 pub fn build(options: &BuildOptions, progress: OnProgress<'_>) -> Result<Image, ImageError> {
-    let BuildOptions { names, content, binary, busybox, created } = options;
+    let BuildOptions { names, content, pages, binary, busybox, created } = options;
     let architecture = same_architecture(binary, busybox)?;
     let layers = [
         ("busybox and base files", base(busybox)?),
-        ("conf, doc and html", content_layer(content)?),
+        ("conf, doc and html", content_layer(content, pages.as_deref())?),
         ("the media server", media_server(binary.content.clone())),
     ];
     let mut packed = Vec::new();
@@ -100,7 +102,7 @@ fn base(busybox: &Binary) -> Result<Layer, ImageError> {
     Ok(layer)
 }
 
-fn content_layer(content: &Path) -> Result<Layer, ImageError> {
+fn content_layer(content: &Path, pages: Option<&Path>) -> Result<Layer, ImageError> {
     let mut layer = Layer::default();
     let failed = |source| ImageError::File { action: "list", path: content.to_owned(), source };
     for entry in fs::read_dir(content).map_err(failed)? {
@@ -113,6 +115,9 @@ fn content_layer(content: &Path) -> Result<Layer, ImageError> {
         }
         let to = if name == "html" { Path::new("objs/nginx/html") } else { Path::new(&name) };
         layer.tree(&path, &Path::new(SRS).join(to))?;
+    }
+    if let Some(pages) = pages {
+        layer.tree(pages, &Path::new(SRS).join("objs/nginx/html"))?;
     }
     Ok(layer)
 }

@@ -23,7 +23,7 @@ mod push;
 use std::fmt;
 
 pub use archive::Image;
-pub use binary::{Binary, find_binary, find_busybox, find_content};
+pub use binary::{Binary, find_binary, find_busybox, find_content, write_pages};
 pub use build::{BuildOptions, build};
 pub use credentials::{Credentials, docker_credentials};
 pub use error::ImageError;

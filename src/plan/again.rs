@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::compare::Target;
 use super::owners::Sent;
 use super::{Action, Answer, Change, Environment, Question};
-use crate::graph::late;
 
 /// What became of a change.
 #[derive(Debug)]
@@ -22,8 +21,7 @@ pub enum Again {
 }
 
 /// What to ask the server: the dry-run of the change on the object as it is now. Late values must be filled in.
-pub fn question(change: &Change, live: Option<&Value>) -> Question {
-    let _ = live;
+pub fn question(change: &Change) -> Question {
     Question {
         resource: change.resource.unwrap_or_default(),
         gvk: change.gvk.clone(),
@@ -107,9 +105,4 @@ fn difference(agreed: &Change, now: &Change) -> Option<String> {
         }
     }
     None
-}
-
-/// Whether a body still waits for values of other objects.
-pub fn is_waiting(change: &Change) -> bool {
-    !late::unresolved(&change.body).is_empty()
 }

@@ -38,6 +38,7 @@ fn quiet(_: Progress) {}
 /// Options with busybox in the media server's place: any static program will do there.
 fn options(content: &Path) -> BuildOptions {
     BuildOptions {
+        pages: None,
         names: ["ossrs/srs:3", "ossrs/srs:4.0.5"].map(|name| parse_name(name).unwrap()).to_vec(),
         content: content.to_owned(),
         binary: find_busybox(None).unwrap(),
