@@ -283,6 +283,70 @@ fn redirect(mut stream: TcpStream, url: &str) {
 }
 
 #[test]
+fn hls_comes_from_the_origin_once_for_all_viewers() {
+    let html = tempfile::tempdir().unwrap();
+    let origin = common::TestServer::start(
+        &format!("hls {{ enabled on; hls_fragment 1; hls_path {}; }}", html.path().display()),
+        "",
+    );
+    // The origin's server of files is where its segments are.
+    let requests = Arc::new(Mutex::new(Vec::<String>::new()));
+    let seen = Arc::clone(&requests);
+    let root = html.path().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let files = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 4096];
+            let count = stream.read(&mut head).unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..count]).into_owned();
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            let body = std::fs::read(root.join(path.trim_start_matches('/')));
+            let (status, body) = body.map_or(("404 Not Found", Vec::new()), |body| ("200 OK", body));
+            let length = body.len();
+            seen.lock().unwrap().push(path);
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
+            let _ = stream.write_all(&body);
+        }
+    });
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let edge = edge(&[rtmp_port(&origin)], &format!("origin_http {gone} {files};"));
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    wait_until("there are segments", || html.path().join("live/livestream-1.ts").is_file());
+    let (head, master) = common::request(edge.address(Service::Http), "GET", "/live/livestream.m3u8", &[]);
+    assert!(head.contains("mpegurl") && master.contains("hls_ctx="), "{head} {master}");
+    let uri = master.lines().find(|line| !line.starts_with('#') && !line.is_empty()).unwrap();
+    let (_, list) = common::request(edge.address(Service::Http), "GET", uri, &[]);
+    assert!(list.contains("livestream-0.ts") && list.contains("#EXTINF"), "{list}");
+    let segment = "/live/livestream-0.ts";
+    let viewers: Vec<_> = (0..8)
+        .map(|_| {
+            let address = edge.address(Service::Http);
+            std::thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                write!(stream, "GET {segment} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+                let mut bytes = Vec::new();
+                stream.read_to_end(&mut bytes).unwrap();
+                bytes.len()
+            })
+        })
+        .collect();
+    let length = std::fs::metadata(html.path().join("live/livestream-0.ts")).unwrap().len();
+    for viewer in viewers {
+        assert!(viewer.join().unwrap() as u64 > length);
+    }
+    let asked = requests.lock().unwrap().iter().filter(|path| *path == segment).count();
+    assert_eq!(asked, 1, "one request a file");
+    for path in ["/live/nothing.m3u8", "/live/..%2f..%2fetc/passwd-1.ts", "/live/livestream-99999.ts"] {
+        let (head, _) = common::request(edge.address(Service::Http), "GET", path, &[]);
+        assert!(head.contains(" 404 "), "{path}: {head}");
+    }
+    let output = play(&edge.http("live/livestream.m3u8"), "2");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn redirects_are_followed() {
     let origin = TestServer::start("", "");
     let _publisher = publish(&media(), &origin.rtmp("live/livestream"));

@@ -17,6 +17,7 @@ use serde_json::Value;
 struct Origin {
     running: Option<Running>,
     api: SocketAddr,
+    html: tempfile::TempDir,
 }
 
 impl Origin {
@@ -72,17 +73,20 @@ fn cluster(count: u8, more: &[SocketAddr]) -> Vec<Origin> {
     let coworkers: Vec<String> = apis.iter().chain(more).map(ToString::to_string).collect();
     apis.iter()
         .map(|api| {
+            let html = tempfile::tempdir().unwrap();
             let text = format!(
                 "listen {ip}:0; http_api {{ enabled on; listen {api}; }}
-                 http_server {{ enabled on; listen {ip}:0; dir /nonexistent; }}
+                 http_server {{ enabled on; listen {ip}:0; dir {html}; }}
                  vhost __defaultVhost__ {{ http_remux {{ enabled on; }}
+                     hls {{ enabled on; hls_fragment 1; hls_path {html}; }}
                      cluster {{ mode local; origin_cluster on; coworkers {}; }} }}",
                 coworkers.join(" "),
-                ip = api.ip()
+                ip = api.ip(),
+                html = html.path().display()
             );
             let running =
                 Running::start(conf::from_text(&text).unwrap(), Version::parse("4.0.271").unwrap()).unwrap();
-            Origin { running: Some(running), api: *api }
+            Origin { running: Some(running), api: *api, html }
         })
         .collect()
 }
@@ -106,6 +110,15 @@ fn every_origin_serves_every_stream() {
     // Of a stream that nobody has a player is told so at once, as SRS does.
     let output = play(&origins[0].rtmp("live/nobody"), "1");
     assert!(!output.status.success() || !output.stderr.is_empty());
+}
+
+#[test]
+fn hls_is_served_by_every_origin() {
+    let origins = cluster(2, &[]);
+    let _publisher = publish(&media(), &origins[1].rtmp("live/livestream"));
+    wait_until("there are segments", || origins[1].html.path().join("live/livestream-1.ts").is_file());
+    plays(&origins[0].http("live/livestream.m3u8"));
+    assert!(!origins[0].html.path().join("live").exists(), "only the owner writes");
 }
 
 #[test]

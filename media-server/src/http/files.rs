@@ -8,15 +8,19 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, heade
 use axum::response::Response;
 use tower_http::services::ServeDir;
 
+use super::proxy::Proxy;
 use super::viewers::{self, Refused, Visit};
 use super::{Peer, answer, pages, vod};
-use crate::hls::names;
+use crate::conf::Settings;
+use crate::conf::settings::Vhost;
+use crate::hls::{Hls, names};
 use crate::ids;
 use crate::server::{Server, Service};
 
 /// The router of the HTTP port.
 pub(super) fn router(server: Arc<Server>) -> Router {
-    super::api::probes().fallback(file).with_state(server)
+    let proxy = Arc::new(Proxy::default());
+    super::api::probes().fallback(file).layer(axum::Extension(proxy)).with_state(server)
 }
 
 async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body::Body>) -> Response {
@@ -38,9 +42,16 @@ async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body
         return response;
     }
     let path = request.uri().path().to_owned();
+    let proxy = request.extensions().get::<Arc<Proxy>>().cloned();
+    let remote = vhost_of(&settings, request.uri(), request.headers())
+        .and_then(|vhost| Some((vhost, Proxy::concerns(&server, vhost, &path)?)));
+    let fetched = match (&remote, proxy) {
+        (Some((vhost, path)), Some(proxy)) => proxy.fetch(&server, vhost, path).await,
+        _ => None,
+    };
     if content_type(&path) == Some(M3U8) {
         let peer = request.extensions().get::<Peer>().copied();
-        match playlist(&server, request.uri(), request.headers(), peer).await {
+        match playlist(&server, request.uri(), request.headers(), peer, fetched.is_some()).await {
             Ok(None) => {}
             Ok(Some(master)) => {
                 let mut response = Response::new(axum::body::Body::from(master));
@@ -55,6 +66,13 @@ async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body
                 return response;
             }
         }
+    }
+    if let Some(body) = fetched {
+        let mut response = Response::new(axum::body::Body::from(body));
+        let kind = content_type(&path).unwrap_or("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        answer::common(&mut response, &server.signature, cross_site, true);
+        return response;
     }
     // ServeDir refuses every path that leaves the folder and answers ranges.
     let mut files = ServeDir::new(&http.dir);
@@ -96,6 +114,13 @@ fn content_type(path: &str) -> Option<&'static str> {
     }
 }
 
+/// The vhost that a request means: a parameter, else its host.
+fn vhost_of<'a>(settings: &'a Settings, uri: &Uri, headers: &HeaderMap) -> Option<&'a Vhost> {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    settings.vhost(answer::query(uri.query(), "vhost").unwrap_or(host))
+}
+
 /// Whether a playlist may be fetched. A player's first request gets a master playlist with a context: from then on it
 /// can be told from the others.
 async fn playlist(
@@ -103,24 +128,23 @@ async fn playlist(
     uri: &Uri,
     headers: &HeaderMap,
     peer: Option<Peer>,
+    remote: bool,
 ) -> Result<Option<String>, StatusCode> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let host = text(header::HOST);
-    let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let settings = server.settings();
-    let Some(vhost) = settings.vhost(answer::query(uri.query(), "vhost").unwrap_or(host)) else {
-        return Ok(None);
-    };
-    let (Some(hls), Some(path)) = (&vhost.hls, names::clean(uri.path())) else { return Ok(None) };
-    // Only what this server wrote: a player of another's files gets them as they are.
-    if !hls.path.join(path.trim_start_matches('/')).is_file() {
+    let Some(vhost) = vhost_of(&settings, uri, headers) else { return Ok(None) };
+    let Some(path) = names::clean(uri.path()) else { return Ok(None) };
+    // Only what this server or one of its cluster wrote: a player of another's files gets them as they are.
+    let written = |hls: &Hls| hls.path.join(path.trim_start_matches('/')).is_file();
+    if !remote && !vhost.hls.as_ref().is_some_and(written) {
         return Ok(None);
     }
+    let gives_context = vhost.hls.as_ref().is_none_or(|hls| hls.ctx);
     let Some(Peer(peer)) = peer else {
         return Err(StatusCode::INTERNAL_SERVER_ERROR);
     };
     let brought = viewers::context(uri.query());
-    let given = (hls.ctx && brought.is_none()).then(ids::connection);
+    let given = (gives_context && brought.is_none()).then(ids::connection);
     let visit = Visit {
         path: &path,
         query: uri.query(),

@@ -15,6 +15,7 @@ mod metrics;
 pub mod mount;
 pub mod pages;
 mod process;
+mod proxy;
 pub mod viewers;
 mod vod;
 
