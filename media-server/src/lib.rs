@@ -4,6 +4,8 @@
 //!   publisher ──► core ──► Source: a ring of ready-muxed batches ──► View ──► core ──► players
 //!              rtmp::session        source                        (a core's copy)   cursors, by the wheel
 //!
+//!   another server ◄──► core: links (upstream), which feed a Source as a publisher does, or read it as a player does
+//!
 //!   HTTP port ──► core (httparse) ──► media: a player of that core
 //!                                └──► anything else: http (hyper, axum) with the bytes already read
 //! ```
@@ -17,6 +19,7 @@
 //! * [`recorder`] reads the rings on threads of its own, one a volume, and writes [`hls`] and [`dvr`]; [`ts`] is the
 //!   container of HLS and of HTTP-TS.
 //! * [`tls`] is HTTPS on the cores, [`real_ip`] and [`proxy_protocol`] tell who a client is, [`limits`] how many may come.
+//! * [`upstream`] is everything that this server asks of others: forward, edges, the origin cluster.
 //! * [`children`] are the programs of ingest and exec.
 //! * [`server`] is what the threads share, [`cli`] starts them.
 #![allow(

@@ -42,6 +42,9 @@ pub enum Error {
     /// A certificate can't be used.
     #[error(transparent)]
     Certificate(#[from] tls::Error),
+    /// An edge can't become an origin while its streams go on, nor the other way.
+    #[error("vhost {0}: cluster.mode can't be changed by a reload, only by a restart")]
+    ClusterMode(String),
     /// The server was not started from a file.
     #[error("this server has no configuration file")]
     NoFile,
@@ -90,6 +93,12 @@ pub fn reload(server: &Arc<Server>, path: Option<&Path>) -> Result<(), Error> {
 
 fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
     let old = server.settings();
+    for vhost in &new.vhosts {
+        let before = old.vhosts.iter().find(|other| other.name == vhost.name);
+        if before.is_some_and(|before| before.cluster.edge.is_some() != vhost.cluster.edge.is_some()) {
+            return Err(Error::ClusterMode(vhost.name.clone()));
+        }
+    }
     let token = token(&new)?;
     let (before, after) = (addresses(&old), addresses(&new));
     let certificates = tls::load(&new)?;

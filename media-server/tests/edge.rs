@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use common::{TestServer, media, play, publish, wait_until};
 use media_server::flv::TagKind;
+use media_server::rtmp::chunk;
 use media_server::rtmp::client::{Client, Event, Intent};
 use media_server::rtmp::session::{self, Identity, Session};
 use media_server::rtmp::url::Target;
@@ -250,17 +251,20 @@ fn odd_origin(mut behave: impl FnMut(TcpStream) + Send + 'static) -> u16 {
     port
 }
 
-/// Answers play with SRS's "RTMP 302", and knows a bad token.
-fn redirect(mut stream: TcpStream, url: &str) {
-    let mut session = Session::new(1, 1);
-    let identity = Identity {
+fn identity() -> Identity {
+    Identity {
         signature: "odd".into(),
         version: "1".into(),
         server_ip: "127.0.0.1".into(),
         pid: 1,
         id: "x".into(),
         server_id: "other".into(),
-    };
+    }
+}
+
+/// Answers play with SRS's "RTMP 302", and knows a bad token.
+fn redirect(mut stream: TcpStream, url: &str) {
+    let mut session = Session::new(1, 1);
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count) = stream.read(&mut buffer) {
         if count == 0 {
@@ -271,7 +275,7 @@ fn redirect(mut stream: TcpStream, url: &str) {
         while let Ok(Some(event)) = session.read(&mut input, &mut out) {
             match event {
                 session::Event::Connect(connect) if connect.tc_url.contains("token=bad") => return,
-                session::Event::Connect(_) => session.accept_connect(&mut out, &identity),
+                session::Event::Connect(_) => session.accept_connect(&mut out, &identity()),
                 session::Event::Play(_) => session.redirect(&mut out, "rtmp://wrong", url),
                 _ => {}
             }
@@ -402,6 +406,80 @@ fn origins_that_misbehave_are_left_for_the_next() {
     let edge = edge(&[odd[0], odd[1], odd[2], circle, gone, rtmp_port(&origin)], "");
     let viewer = Viewer::start(&edge.rtmp("live/livestream"));
     wait_until("the good origin is found", || viewer.frames() > 10);
+}
+
+/// Serves a little of a stream of another codec, and then says nothing more.
+fn freeze(mut stream: TcpStream) {
+    let mut session = Session::new(1, 1);
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(count) = stream.read(&mut buffer) {
+        if count == 0 {
+            return;
+        }
+        let mut out = Vec::new();
+        let mut input = &buffer[..count];
+        while let Ok(Some(event)) = session.read(&mut input, &mut out) {
+            match event {
+                session::Event::Connect(_) => session.accept_connect(&mut out, &identity()),
+                session::Event::Play(_) => {
+                    // HEVC in the way of Chinese CDNs.
+                    for (time, payload) in [(0, [0x1c, 0, 0, 0, 0, 1]), (40, [0x1c, 1, 0, 0, 0, 2])] {
+                        chunk::write(&mut out, 60_000, 6, TagKind::Video as u8, 1, time, &payload);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if stream.write_all(&out).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_stalls_goes_on_from_another_origin_in_another_codec() {
+    let origin = TestServer::start("", "");
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    origin.wait_for_stream("livestream");
+    let stalled = odd_origin(freeze);
+    let edge = edge(&[stalled, rtmp_port(&origin)], "");
+    let viewer = Viewer::start(&edge.rtmp("live/livestream"));
+    viewer.sees(2);
+    viewer.sees(30);
+    assert!(viewer.times.lock().unwrap().is_sorted());
+    let stream = edge.api("/api/v1/streams/")["streams"][0].clone();
+    assert_eq!(stream["video"]["codec"], "H264");
+}
+
+#[test]
+fn an_edge_stays_one_over_a_reload_and_takes_new_origins() {
+    let (first, second) = (TestServer::start("", ""), TestServer::start("", ""));
+    let _publishers = [&first, &second].map(|origin| publish(&media(), &origin.rtmp("live/livestream")));
+    first.wait_for_stream("livestream");
+    second.wait_for_stream("livestream");
+    let conf =
+        |cluster: &str| format!("listen 127.0.0.1:0; vhost __defaultVhost__ {{ cluster {{ {cluster} }} }}");
+    let remote = |port: u16| conf(&format!("mode remote; origin 127.0.0.1:{port};"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("srs.conf");
+    std::fs::write(&path, remote(rtmp_port(&first))).unwrap();
+    let settings = media_server::conf::load(&path).unwrap();
+    let version = media_server::server::Version::parse("4.0.271").unwrap();
+    let running = media_server::cli::Running::start_from(settings, version, Some(path.clone())).unwrap();
+    let address = running.address(Service::Rtmp).unwrap();
+    let viewer = Viewer::start(&format!("rtmp://{address}/live/livestream"));
+    viewer.sees(10);
+    std::fs::write(&path, conf("mode local;")).unwrap();
+    let error = media_server::reload::reload(&running.server, Some(&path)).unwrap_err();
+    assert!(error.to_string().contains("cluster.mode"), "{error}");
+    std::fs::write(&path, remote(rtmp_port(&second))).unwrap();
+    media_server::reload::reload(&running.server, Some(&path)).unwrap();
+    viewer.sees(10);
+    drop(first);
+    viewer.sees(30);
+    assert_eq!(players(&second), 1);
+    drop(viewer);
+    running.stop();
 }
 
 #[test]

@@ -422,6 +422,32 @@ mod tests {
     }
 
     #[test]
+    fn clients_that_can_follow_a_stream_say_so() {
+        let number = |name: &str, value: f64| (name.to_owned(), Value::Number(value));
+        let srs = Value::Object(vec![("srs_sig".to_owned(), Value::string("SRS"))]);
+        for (fields, args, expected) in [
+            (vec![], None, Follows::Nothing),
+            (vec![], Some(Value::Object(Vec::new())), Follows::Nothing),
+            (vec![], Some(srs.clone()), Follows::Redirect),
+            (vec![number("capsEx", 1.0)], None, Follows::Reconnect),
+            (vec![number("capsEx", 6.0)], None, Follows::Nothing),
+            (vec![number("capsEx", f64::NAN)], None, Follows::Nothing),
+            (vec![number("capsEx", 1.0)], Some(srs), Follows::Redirect),
+        ] {
+            let mut command = connect_command("rtmp://h/live");
+            if let Some(Value::Object(own)) = command.last_mut() {
+                own.extend(fields.clone());
+            }
+            command.extend(args);
+            let mut bytes = hello();
+            chunk::write(&mut bytes, 128, 3, message_type::COMMAND_AMF0, 0, 0, &amf0::encode_all(&command));
+            let mut session = Session::new(1, 1);
+            session.read(&mut &bytes[..], &mut Vec::new()).unwrap();
+            assert_eq!(session.connected().unwrap().follows, expected, "{fields:?}");
+        }
+    }
+
+    #[test]
     fn a_proxy_names_the_client() {
         let mut bytes = vec![0xf3, 0, 4, 10, 1, 2, 3];
         bytes.extend_from_slice(&hello());

@@ -6,6 +6,9 @@
 //!   forward ─────────────► Link (forward), one for each destination
 //! ```
 //!
+//! A link outlives its connections: players and publishers stay while it looks for another server. Before a client is
+//! let in, a [`question`] may be asked: does an origin take its [`token`], which of the [`coworkers`] has its stream?
+//!
 //! Media go over the relay's cores, which drive each connection as they drive players and publishers, so a hop copies
 //! nothing that a player would not. What takes its time without media (names, questions to coworkers, the check of a
 //! token) is done by [`worker`] on a thread of its own. [`path`], [`rendezvous`] and [`endpoint`] are pure.

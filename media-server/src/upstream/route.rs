@@ -34,7 +34,7 @@ impl Route {
     pub fn new(target: &Target, connect: Option<&Connect>, vhost: &str) -> Self {
         let connect = connect.cloned().unwrap_or_else(|| Connect {
             // The token of a player by HTTP stands behind the stream: RTMP's servers look for it in tcUrl.
-            tc_url: format!("{}{}", target.tc_url(), target.param),
+            tc_url: format!("rtmp://{}/{}{}", target.vhost, target.app, target.param),
             ..Connect::default()
         });
         Route {
