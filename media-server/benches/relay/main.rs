@@ -7,7 +7,8 @@
 //!
 //! Every row starts servers as processes of their own and loads them over loopback: a publisher that sends the file tag
 //! by tag, players that discard what they get, and 50 players among them that tell how long after its sending a frame
-//! arrived. CPU is the time of the server's own process, user and system, as % of one core. The load shares the cores
+//! arrived. CPU is the time of the server's own process, user and system, as % of one core, and in seconds for each
+//! gigabit that was delivered. The load shares the cores
 //! with the server: what one run says can be compared within that run, not with another machine's.
 //!
 //! Debian's nginx and libnginx-mod-rtmp are installed where they are missing. Without the shared `bbb.flv` ffmpeg makes a
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use scenario::{Figures, Players};
+use scenario::{By, Figures, Players};
 use servers::Server;
 
 /// Why the benchmark can't go on.
@@ -68,6 +69,10 @@ enum Work {
     Realtime(usize, usize),
     /// Players of HTTP-FLV.
     Flv(usize),
+    /// Players of HTTPS-FLV, and of HTTP-FLV as many by another server.
+    Tls(usize),
+    /// RTMP players of a stream of 8 Mbit/s: as many bytes as both cores can send while the load takes them.
+    Heavy(usize),
     /// Publishers that send in bursts of so many milliseconds.
     Publishers(usize, u64),
     /// Nobody.
@@ -79,6 +84,7 @@ enum Work {
 struct Target {
     cpu: Option<f64>,
     memory: Option<f64>,
+    client: Option<f64>,
     p99: Option<f64>,
     wakeups: Option<u64>,
 }
@@ -90,7 +96,7 @@ struct Row {
     target: Target,
 }
 
-/// The whole table. Targets in % of a core, MB and milliseconds.
+/// The whole table. Targets in % of a core, MB, kB and milliseconds.
 fn rows() -> Vec<Row> {
     let row = |name, title, work, target| Row { name, title, work, target };
     let cpu = |cpu, memory| Target { cpu: Some(cpu), memory, ..Target::default() };
@@ -114,6 +120,13 @@ fn rows() -> Vec<Row> {
             realtime(None, 50.0),
         ),
         row("flv-5000", "5,000 HTTP-FLV players", Work::Flv(5000), cpu(25.0, None)),
+        row(
+            "tls-2000",
+            "2,000 HTTPS-FLV players",
+            Work::Tls(2000),
+            Target { client: Some(40.0), ..Target::default() },
+        ),
+        row("cores", "500 RTMP players of 8 Mbit/s, all cores", Work::Heavy(500), Target::default()),
         row(
             "publishers-burst",
             "1,000 publishers, bursts of 300 ms",
@@ -158,7 +171,8 @@ fn main() -> Result<(), Failure> {
 fn measure(row: &Row, options: &Options, media: &Path) -> Result<(), Failure> {
     let window = Duration::from_secs(options.seconds);
     let of = |count: usize| (count / options.divide.max(1)).max(usize::from(count > 0));
-    let rtmp = |count| Players { count: of(count), vhost: None, http: false };
+    let by = |count, by| Players { count: of(count), vhost: None, by };
+    let rtmp = |count| by(count, By::Rtmp);
     let ours = || Server::ours(VHOSTS);
     match row.work {
         Work::Beside(count) => {
@@ -173,15 +187,22 @@ fn measure(row: &Row, options: &Options, media: &Path) -> Result<(), Failure> {
         }
         Work::Rtmp(count) => judge(row, &scenario::players(&ours()?, media, &[rtmp(count)], window)?),
         Work::Realtime(count, beside) => {
-            let mut kinds = vec![Players { count: of(count), vhost: Some("realtime"), http: false }];
+            let mut kinds = vec![Players { count: of(count), vhost: Some("realtime"), by: By::Rtmp }];
             if beside > 0 {
                 kinds.push(rtmp(beside));
             }
             judge(row, &scenario::players(&ours()?, media, &kinds, window)?)
         }
-        Work::Flv(count) => {
-            let players = Players { count: of(count), vhost: None, http: true };
-            judge(row, &scenario::players(&ours()?, media, &[players], window)?)
+        Work::Flv(count) => judge(row, &scenario::players(&ours()?, media, &[by(count, By::Http)], window)?),
+        Work::Tls(count) => {
+            let plain = scenario::players(&ours()?, media, &[by(count, By::Http)], window)?;
+            print(&format!("{}, without TLS", row.title), &plain, "", "")?;
+            judge(row, &scenario::players(&ours()?, media, &[by(count, By::Https)], window)?)
+        }
+        Work::Heavy(count) => {
+            let folder = tempfile::tempdir()?;
+            let heavy = servers::encode(&folder.path().join("heavy.flv"), "1920x1080", 7900)?;
+            judge(row, &scenario::players(&ours()?, &heavy, &[rtmp(count)], window)?)
         }
         Work::Publishers(count, burst) => {
             let burst = Duration::from_millis(burst);
@@ -192,7 +213,7 @@ fn measure(row: &Row, options: &Options, media: &Path) -> Result<(), Failure> {
 }
 
 fn judge(row: &Row, figures: &Figures) -> Result<(), Failure> {
-    let Target { cpu, memory, p99, wakeups } = row.target;
+    let Target { cpu, memory, client, p99, wakeups } = row.target;
     let mut wanted = Vec::new();
     let mut met = figures.failed == 0;
     if let Some(cpu) = cpu {
@@ -202,6 +223,10 @@ fn judge(row: &Row, figures: &Figures) -> Result<(), Failure> {
     if let Some(memory) = memory {
         wanted.push(format!("≤ {memory} MB"));
         met &= figures.memory.0 <= memory;
+    }
+    if let Some(client) = client {
+        wanted.push(format!("≤ {client} kB per client"));
+        met &= figures.per_client <= client;
     }
     if let Some(p99) = p99 {
         wanted.push(format!("p99 ≤ {p99} ms"));

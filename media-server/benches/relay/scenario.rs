@@ -53,8 +53,19 @@ pub struct Players {
     pub count: usize,
     /// The vhost of their stream; the default one if none.
     pub vhost: Option<&'static str>,
-    /// By HTTP-FLV instead of RTMP.
-    pub http: bool,
+    /// How they play.
+    pub by: By,
+}
+
+/// What players speak.
+#[derive(Debug, Clone, Copy)]
+pub enum By {
+    /// RTMP.
+    Rtmp,
+    /// HTTP-FLV.
+    Http,
+    /// HTTP-FLV over TLS.
+    Https,
 }
 
 /// Measures a server with players; the first kind tells latencies.
@@ -115,10 +126,11 @@ pub fn players(
 }
 
 fn url(server: &Server, address: usize, players: &Players) -> String {
-    if players.http {
-        return server.flv("livestream");
+    match players.by {
+        By::Rtmp => server.rtmp(address, "livestream", players.vhost),
+        By::Http => server.flv("livestream"),
+        By::Https => server.secure_flv("livestream"),
     }
-    server.rtmp(address, "livestream", players.vhost)
 }
 
 fn load(url: &str, players: usize, sample: usize, seconds: &str) -> Result<Process, Failure> {

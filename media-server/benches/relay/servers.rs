@@ -24,6 +24,7 @@ pub struct Server {
     pub process: Process,
     rtmp: u16,
     http: u16,
+    https: u16,
     _folder: tempfile::TempDir,
 }
 
@@ -31,29 +32,33 @@ impl Server {
     /// This server; `vhosts` are its blocks of that name.
     pub fn ours(vhosts: &str) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
-        let [rtmp, http, api] = free_ports()?;
+        let [rtmp, http, https, api] = free_ports()?;
+        let (key, cert) = certificate(folder.path())?;
         let listen: Vec<String> = addresses().map(|address| format!("{address}:{rtmp}")).collect();
         let conf = format!(
             "listen {}; daemon off; max_connections {CONNECTIONS}; pid {root}/srs.pid;
              srs_log_tank console; srs_log_level warn;
              http_api {{ enabled on; listen 127.0.0.1:{api}; }}
-             http_server {{ enabled on; listen 127.0.0.1:{http}; dir {root}; }}
+             http_server {{ enabled on; listen 127.0.0.1:{http}; dir {root};
+                 https {{ enabled on; listen 127.0.0.1:{https}; key {}; cert {}; }} }}
              {vhosts}",
             listen.join(" "),
+            key.display(),
+            cert.display(),
             root = folder.path().display()
         );
         let file = folder.path().join("srs.conf");
         std::fs::write(&file, conf)?;
         let mut command = Command::new(PROGRAM);
         command.arg("-c").arg(file).current_dir(folder.path());
-        Self::wait(Process::start(&mut command)?, rtmp, http, folder)
+        Self::wait(Process::start(&mut command)?, [rtmp, http, https], folder)
     }
 
     /// nginx with the module rtmp as Debian builds it: one process, its defaults.
     pub fn nginx() -> Result<Self, Failure> {
         debian_packages::ensure(&["nginx", "libnginx-mod-rtmp"])?;
         let folder = tempfile::tempdir()?;
-        let [rtmp, http, _] = free_ports()?;
+        let [rtmp, http, https, _] = free_ports()?;
         let listen: Vec<String> = addresses().map(|address| format!("listen {address}:{rtmp};")).collect();
         let listen = listen.join(" ");
         let conf = format!(
@@ -67,10 +72,11 @@ impl Server {
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, conf)?;
         let process = Process::start(Command::new("nginx").arg("-c").arg(file))?;
-        Self::wait(process, rtmp, http, folder)
+        Self::wait(process, [rtmp, http, https], folder)
     }
 
-    fn wait(mut process: Process, rtmp: u16, http: u16, folder: tempfile::TempDir) -> Result<Self, Failure> {
+    fn wait(mut process: Process, ports: [u16; 3], folder: tempfile::TempDir) -> Result<Self, Failure> {
+        let [rtmp, http, https] = ports;
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", rtmp)).is_err() {
             if Instant::now() >= until {
@@ -79,7 +85,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Server { process, rtmp, http, _folder: folder })
+        Ok(Server { process, rtmp, http, https, _folder: folder })
     }
 
     /// The URL of a stream by RTMP at one of the addresses; `vhost` none is the default one.
@@ -93,6 +99,20 @@ impl Server {
     pub fn flv(&self, stream: &str) -> String {
         format!("http://127.0.0.1:{}/live/{stream}.flv", self.http)
     }
+
+    /// The URL of a stream by HTTP-FLV over TLS.
+    pub fn secure_flv(&self, stream: &str) -> String {
+        format!("https://127.0.0.1:{}/live/{stream}.flv", self.https)
+    }
+}
+
+/// Files of a key and of its own certificate, ECDSA P-256 as an ingress has them.
+fn certificate(folder: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    let (key, cert) = (folder.join("tls.key"), folder.join("tls.crt"));
+    std::fs::write(&key, own.signing_key.serialize_pem())?;
+    std::fs::write(&cert, own.cert.pem())?;
+    Ok((key, cert))
 }
 
 fn addresses() -> impl Iterator<Item = String> {
@@ -100,15 +120,14 @@ fn addresses() -> impl Iterator<Item = String> {
 }
 
 /// Ports that are free now and taken by a server in a moment.
-fn free_ports() -> Result<[u16; 3], Failure> {
-    let listeners = [
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-    ];
-    let mut ports = [0; 3];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
+fn free_ports() -> Result<[u16; 4], Failure> {
+    let mut listeners = Vec::new();
+    let mut ports = [0; 4];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
         *port = listener.local_addr()?.port();
+        // Open until all are known, so that they differ.
+        listeners.push(listener);
     }
     Ok(ports)
 }
@@ -119,16 +138,23 @@ pub fn media(folder: &Path) -> Result<PathBuf, Failure> {
     if shared.is_file() {
         return Ok(shared);
     }
+    encode(&folder.join("made.flv"), "640x360", 270)
+}
+
+/// Makes ten seconds of a picture of that size with so many kbit/s of video, in a GOP of two seconds.
+pub fn encode(file: &Path, size: &str, kbps: u32) -> Result<PathBuf, Failure> {
     debian_packages::ensure(&["ffmpeg"])?;
-    let made = folder.join("made.flv");
+    let (rate, buffer) = (format!("{kbps}k"), format!("{}k", kbps * 2));
     let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"]);
+    // Noise, so that there is something to spend the bits on.
+    let picture = format!("testsrc2=size={size}:rate=25,noise=alls=20:allf=t");
+    command.args(["-v", "error", "-y", "-f", "lavfi", "-i", &picture]);
     command.args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100", "-t", "10"]);
-    command.args(["-c:v", "libx264", "-preset", "veryfast", "-g", "50", "-pix_fmt", "yuv420p"]);
-    command.args(["-b:v", "270k", "-maxrate", "270k", "-bufsize", "540k", "-c:a", "aac", "-b:a", "64k"]);
-    let status = command.args(["-f", "flv"]).arg(&made).status()?;
+    command.args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-pix_fmt", "yuv420p"]);
+    command.args(["-b:v", &rate, "-maxrate", &rate, "-bufsize", &buffer, "-c:a", "aac", "-b:a", "64k"]);
+    let status = command.args(["-f", "flv"]).arg(file).status()?;
     if !status.success() {
         return Err(format!("ffmpeg could not make a stream: {status}").into());
     }
-    Ok(made)
+    Ok(file.to_owned())
 }
