@@ -21,6 +21,11 @@ impl Refer {
         Refer { all: entries("all"), publish: entries("publish"), play: entries("play") }
     }
 
+    /// Whether there are rules.
+    pub fn is_enabled(&self) -> bool {
+        *self != Refer::default()
+    }
+
     /// Whether a stream may be published (or else played) from a page.
     pub fn permits(&self, publish: bool, page_url: &str) -> bool {
         let host = host(page_url);

@@ -59,6 +59,11 @@ impl Security {
         Ok(Security { rules: Some(rules) })
     }
 
+    /// Whether there are rules.
+    pub fn is_enabled(&self) -> bool {
+        self.rules.is_some()
+    }
+
     /// Whether an address may publish (or else play).
     pub fn permits(&self, publish: bool, ip: IpAddr) -> bool {
         let Some(rules) = &self.rules else { return true };

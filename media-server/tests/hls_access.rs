@@ -169,3 +169,46 @@ fn the_server_asks_when_it_gives_the_master_playlist() {
     assert_eq!(status(http, "/live/livestream.m3u8?hls_ctx=made-up", &[]), "401");
     running.stop();
 }
+
+#[test]
+fn keys_are_for_those_who_may_play() {
+    let dir = tempfile::tempdir().unwrap();
+    let html = dir.path().join("html");
+    let (hooks, _) = service(decide);
+    let text = format!(
+        "listen 127.0.0.1:0; http_api {{ enabled on; listen 127.0.0.1:0; }}
+         http_server {{ enabled on; listen 127.0.0.1:0; dir {0}; }}
+         vhost __defaultVhost__ {{
+            hls {{ enabled on; hls_fragment 1; hls_path {0}; hls_ctx off;
+                hls_keys on; hls_key_file secret/[app]/[stream]-[seq].bin; hls_key_url /; }}
+            http_hooks {{ enabled on; on_play http://{hooks}/; }} }}
+         vhost other {{ }}",
+        html.display()
+    );
+    std::fs::create_dir(&html).unwrap();
+    let settings = media_server::conf::from_text(&text).unwrap();
+    let version = media_server::server::Version::parse("4.0.271").unwrap();
+    let running = media_server::cli::Running::start(settings, version).unwrap();
+    let rtmp = format!("rtmp://{}/live/livestream", running.address(Service::Rtmp).unwrap());
+    let _publisher = publish(&media(), &rtmp);
+    let playlist = html.join("live/livestream.m3u8");
+    wait_until("a segment is listed", || !segments(&playlist).is_empty());
+    let text = std::fs::read_to_string(&playlist).unwrap();
+    let key = "/secret/live/livestream-0.bin";
+    assert!(text.contains(&format!("URI=\"{key}\"")), "{text}");
+    std::fs::copy(html.join(&key[1..]), html.join(format!("{}.temp", &key[1..]))).unwrap();
+    let (http, api) = (running.address(Service::Http).unwrap(), running.address(Service::Api).unwrap());
+    let ask = || {
+        let uri = format!("X-Original-URI: {key}");
+        let at_nginx = status(api, "/api/v1/auth", &[&uri]);
+        let half = status(http, &format!("{key}.temp"), &[]);
+        let escaped = status(http, "/secret/live/%6civestream-0.bin", &[]);
+        [status(http, key, &[]), status(http, &format!("{key}?vhost=other"), &[]), at_nginx, half, escaped]
+    };
+    assert_eq!(ask(), ["403"; 5]);
+    assert_eq!(status(http, "/live/livestream.m3u8?token=wrong", &[]), "401");
+    assert_eq!(ask(), ["403"; 5]);
+    assert_eq!(status(http, "/live/livestream.m3u8?token=right", &[]), "200");
+    assert_eq!(ask(), ["200", "200", "204", "200", "200"]);
+    running.stop();
+}

@@ -45,6 +45,15 @@ impl Keys {
         }))
     }
 
+    /// A key's name as the path of its URL.
+    pub fn url_path(&self) -> String {
+        let path = match self.url.split_once("://") {
+            Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+            None => &self.url,
+        };
+        format!("{}/{}", path.trim_matches('/'), self.file)
+    }
+
     /// A new key for segments from `sequence` on; `folder` is the playlist's with its slash.
     pub fn generate(&self, names: Names<'_>, sequence: u64, folder: &str) -> Result<Key, getrandom::Error> {
         let (mut key, mut iv) = ([0; BLOCK], [0; BLOCK]);
@@ -165,6 +174,13 @@ mod tests {
         assert!(
             key.shown.line().starts_with("#EXT-X-KEY:METHOD=AES-128,URI=\"https://k/live/s-5.key\",IV=0x")
         );
+        for (url, path) in [
+            ("", "/[app]/[stream]-[seq].key"),
+            ("hls_key_url https://k;", "/[app]/[stream]-[seq].key"),
+            ("hls_key_url https://k/a/b/;", "a/b/[app]/[stream]-[seq].key"),
+        ] {
+            assert_eq!(keys(url).url_path(), path);
+        }
         assert_eq!(key.shown.line().len() - key.shown.line().rfind("0x").unwrap(), 34);
         assert!(!format!("{key:?}").contains(&format!("{:?}", key.bytes())), "keys are not logged");
     }

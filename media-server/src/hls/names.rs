@@ -33,12 +33,18 @@ pub fn playlist(hls: Option<&Hls>, vhost: &str, path: &str) -> Option<(String, S
     Some((app.to_owned(), stream.to_owned()))
 }
 
+/// What stands behind the last dot of the last name of a path or template; none without a dot.
+pub fn ending(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').map(|(_, ending)| ending)
+}
+
 /// Whether a path is a file of a stream by a template such as `[app]/[stream]-[seq].ts`: all other variables are
 /// numbers.
 pub fn is_part(template: &str, names: &Names<'_>, path: &str) -> bool {
     let Some(path) = path.strip_prefix('/') else { return false };
     // The names come last: what is in them is no template.
-    matches(template.trim_start_matches("./"), names, path)
+    matches(template.trim_start_matches("./").trim_start_matches('/'), names, path)
 }
 
 fn matches(template: &str, names: &Names<'_>, path: &str) -> bool {
@@ -94,9 +100,15 @@ mod tests {
             ("[app]/[stream]-[seq].ts", "live/s-0.ts", false),
             ("[vhost]/[app]/[2006][01]/[stream]-[timestamp]-[seq].ts", "/v.com/live/202611/s-17-0.ts", true),
             ("[vhost]/[app]/[2006][01]/[stream]-[timestamp]-[seq].ts", "/w.com/live/202611/s-17-0.ts", false),
+            ("/keys/[app]/[stream]-[seq].bin", "/keys/live/s-5.bin", true),
             ("[app]/[broken", "/live/x", false),
         ] {
             assert_eq!(is_part(template, &names, path), expected, "{template} {path}");
+        }
+        for (path, expected) in
+            [("/a/b.ts", Some("ts")), ("/a.b/c", None), ("[app]/[stream]-[seq].key", Some("key")), ("", None)]
+        {
+            assert_eq!(ending(path), expected, "{path}");
         }
         let bracket = Names { stream: "[seq]", ..names };
         assert!(!is_part("[app]/[stream].ts", &bracket, "/live/7.ts"));

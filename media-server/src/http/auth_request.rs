@@ -85,11 +85,11 @@ async fn judge(
         agent: text("user-agent").unwrap_or_default(),
         referer: text("referer").unwrap_or_default(),
     };
-    let verdict = match path.rsplit_once('.').map(|(_, ending)| ending) {
+    let verdict = match names::ending(&path) {
         Some("m3u8") => viewers::playlist(server, vhost, visit, viewers::context(query)).await,
-        Some("ts" | "key") => viewers::part(server, vhost, visit),
         // Files that are still written.
         Some("tmp" | "temp") => Err(Refused::Forbidden("this file is not finished".into())),
+        _ if viewers::is_part(vhost, &path) => viewers::part(server, vhost, visit),
         _ => Ok(()),
     };
     verdict.map_err(|refused| match refused {

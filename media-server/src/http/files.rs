@@ -74,6 +74,17 @@ async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body
         answer::common(&mut response, &server.signature, cross_site, true);
         return response;
     }
+    if let Some(file) = names::clean(&path) {
+        let peer = request.extensions().get::<Peer>().copied();
+        let file = http.dir.join(file.trim_start_matches('/'));
+        let allowed = peer.is_some_and(|Peer(peer)| viewers::key(&server, &file, peer.ip()).is_ok());
+        if !allowed {
+            tracing::warn!("{path}: a key is not given to who may not play");
+            let mut response = answer::text_answer(&server.signature, StatusCode::FORBIDDEN, false);
+            answer::common(&mut response, &server.signature, cross_site, false);
+            return response;
+        }
+    }
     // ServeDir refuses every path that leaves the folder and answers ranges.
     let mut files = ServeDir::new(&http.dir);
     let sought = match vod::start(&path, request.uri().query()) {

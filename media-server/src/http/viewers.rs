@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -185,13 +186,32 @@ pub(super) async fn playlist(
     Ok(())
 }
 
+/// What the vhost calls its segments and keys, where that is not said.
+const DEFAULT_PARTS: [&str; 2] = ["[app]/[stream]-[seq].ts", "[app]/[stream]-[seq].key"];
+
+/// The templates of segments' and keys' names, as URLs' paths.
+fn part_templates(vhost: &Vhost) -> Vec<String> {
+    let own = vhost.hls.iter().flat_map(|hls| {
+        let keys = hls.keys.iter().flat_map(|keys| [keys.file.clone(), keys.url_path()]);
+        std::iter::once(hls.ts_file.clone()).chain(keys)
+    });
+    let defaults = DEFAULT_PARTS.iter().skip(usize::from(vhost.hls.is_some()));
+    own.chain(defaults.map(|template| (*template).to_owned())).collect()
+}
+
+/// Whether a path has the ending that segments or keys have.
+pub(super) fn is_part(vhost: &Vhost, path: &str) -> bool {
+    part_templates(vhost)
+        .iter()
+        .map(String::as_str)
+        .chain(DEFAULT_PARTS)
+        .any(|template| names::ending(template) == names::ending(path))
+}
+
 /// Whether a segment or a key may be fetched.
 pub(super) fn part(server: &Server, vhost: &Vhost, visit: Visit<'_>) -> Result<(), Refused> {
     let at = (vhost.name.clone(), visit.ip);
-    let templates = vhost.hls.as_ref().map_or_else(
-        || vec!["[app]/[stream]-[seq].ts", "[app]/[stream]-[seq].key"],
-        |hls| vec![hls.ts_file.as_str(), "[app]/[stream]-[seq].key"],
-    );
+    let templates = part_templates(vhost);
     let belongs = |one: &Session| {
         let names = Names { vhost: &vhost.name, app: &one.app, stream: &one.stream };
         templates.iter().any(|template| names::is_part(template, &names, visit.path))
@@ -200,6 +220,40 @@ pub(super) fn part(server: &Server, vhost: &Vhost, visit: Visit<'_>) -> Result<(
         true => Ok(()),
         false => Err(Refused::Forbidden("no playlist of it was fetched from this address".into())),
     }
+}
+
+/// Whether a file may be given that is a key, finished or not, of a vhost that does not let everybody play. The file
+/// decides and not its URL: a client chooses the Host that it sends.
+pub(super) fn key(server: &Server, file: &Path, ip: IpAddr) -> Result<(), Refused> {
+    let settings = server.settings();
+    let mut keys = settings.vhosts.iter().filter_map(|vhost| {
+        let keys = vhost.hls.as_ref()?.keys.as_ref()?;
+        let guarded = !vhost.hooks.urls("on_play").is_empty()
+            || vhost.security.is_enabled()
+            || vhost.refer.is_enabled();
+        guarded.then_some((vhost, keys))
+    });
+    let Some(first) = keys.next() else { return Ok(()) };
+    // What is not there is not given.
+    let Ok(file) = std::fs::canonicalize(file) else { return Ok(()) };
+    let mut verdict = Ok(());
+    for (vhost, keys) in std::iter::once(first).chain(keys) {
+        let name = std::fs::canonicalize(&keys.path)
+            .ok()
+            .and_then(|folder| file.strip_prefix(folder).ok()?.to_str());
+        let Some(name) = name.map(|name| format!("/{}", name.strip_suffix(".temp").unwrap_or(name))) else {
+            continue;
+        };
+        if names::ending(&name) != names::ending(&keys.file) {
+            continue;
+        }
+        let visit = Visit { path: &name, query: None, ip, agent: "", referer: "" };
+        verdict = part(server, vhost, visit);
+        if verdict.is_ok() {
+            break;
+        }
+    }
+    verdict
 }
 
 /// Tells on_stop of viewers that have gone, until there are none.
