@@ -291,6 +291,15 @@ impl Disposal {
         self.listed.expired.front().map(|(when, _)| *when).into_iter().chain(self.due).min()
     }
 
+    /// Removes at once what would be removed later.
+    pub fn remove_now(&mut self) {
+        match (self.due, self.listed.expired.back()) {
+            (Some(_), _) => self.dispose(),
+            (None, Some((last, _))) => self.clean(*last),
+            (None, None) => {}
+        }
+    }
+
     /// Removes playlist and segments, the playlist first.
     pub fn dispose(&mut self) {
         let _ = fs::remove_file(&self.m3u8);
@@ -325,4 +334,55 @@ fn write_whole(path: &Path, extension: &str, bytes: &[u8]) -> io::Result<()> {
     temporary.push(format!(".{extension}"));
     fs::write(&temporary, bytes)?;
     fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_removed_one_window_after_it_left_the_playlist() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("enabled on; hls_fragment 1; hls_window 3; hls_path {};", dir.path().display());
+        let conf = Hls::read(&crate::conf::parse::parse(&text).unwrap(), false).unwrap().unwrap();
+        let names = Names { vhost: "v", app: "live", stream: "s" };
+        let mut files = Files::new(conf, names, Listed::default());
+        let header = [
+            0x17, 0, 0, 0, 0, 1, 0x42, 0xc0, 0x1e, 0xff, 0xe1, 0, 4, 0x67, 0x42, 0xc0, 0x1e, 1, 0, 4, 0x68,
+            0xce, 0x3c, 0x80,
+        ];
+        let picture = [0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0x88];
+        let start = Instant::now();
+        files.push(TagKind::Video, 0, &header, start).unwrap();
+        let path = |number: u64| dir.path().join(format!("live/s-{number}.ts"));
+        let mut left = std::collections::HashMap::new();
+        let mut removed = 0;
+        for tick in 0..200u64 {
+            let now = start + Duration::from_millis(tick * 100);
+            files.push(TagKind::Video, tick as i64 * 100, &picture, now).unwrap();
+            files.clean(now);
+            let list = fs::read_to_string(files.m3u8().0).unwrap_or_default();
+            for number in 0..files.listed.sequence {
+                if list.contains(&format!("s-{number}.ts")) {
+                    assert!(path(number).exists(), "s-{number}.ts is listed at {tick}");
+                    continue;
+                }
+                let since = now - *left.entry(number).or_insert(now);
+                assert_eq!(
+                    path(number).exists(),
+                    since < Duration::from_secs(3),
+                    "s-{number}.ts after {since:?}"
+                );
+                removed = removed.max(if path(number).exists() { 0 } else { number + 1 });
+            }
+        }
+        assert!(removed > 5, "{removed}");
+        // What has just left is removed after the publisher too.
+        let end = start + Duration::from_secs(20);
+        let (_, mut disposal) = files.finish(end);
+        let waiting: Vec<PathBuf> = disposal.listed.expired.iter().map(|(_, path)| path.clone()).collect();
+        assert!(!waiting.is_empty() && waiting.iter().all(|path| path.exists()));
+        disposal.clean(end + Duration::from_secs(3));
+        assert!(disposal.next().is_none() && waiting.iter().all(|path| !path.exists()));
+    }
 }

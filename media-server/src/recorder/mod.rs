@@ -13,6 +13,7 @@
 
 mod path;
 mod recording;
+mod remembered;
 mod tell;
 mod writer;
 

@@ -9,16 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::recording::{Ended, Recording};
+use super::remembered::Remembered;
 use super::{Plan, What};
-use crate::hls::files::{Disposal, Listed};
 use crate::hooks::Watched;
 use crate::server::Server;
 use crate::source::Reader;
 
 /// How often live streams are looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// Most streams whose numbering is remembered after they ended.
-const MAX_REMEMBERED: usize = 10_000;
 
 /// A recording for this thread.
 pub(super) struct Begin {
@@ -48,7 +46,7 @@ impl Busy {
 /// Writes until nobody can send anything any more, and then finishes what is open. Blocks its thread.
 pub(super) fn run(server: &Server, begins: &Receiver<Begin>, busy: &Busy) {
     let mut writer =
-        Writer { server, busy, live: HashMap::new(), ended: HashMap::new(), tick: Instant::now() };
+        Writer { server, busy, live: HashMap::new(), ended: Remembered::default(), tick: Instant::now() };
     loop {
         let begin = match writer.timeout() {
             Some(timeout) => begins.recv_timeout(timeout),
@@ -69,8 +67,7 @@ struct Writer<'a> {
     server: &'a Server,
     busy: &'a Busy,
     live: HashMap<(String, What), Recording>,
-    /// HLS of streams that ended, by vhost and path.
-    ended: HashMap<(String, String), Disposal>,
+    ended: Remembered,
     tick: Instant,
 }
 
@@ -78,7 +75,7 @@ impl Writer<'_> {
     fn timeout(&self) -> Option<Duration> {
         let now = Instant::now();
         let tick = (!self.live.is_empty()).then_some(self.tick + TICK);
-        let next = self.ended.values().filter_map(Disposal::next).chain(tick).min()?;
+        let next = self.ended.next().into_iter().chain(tick).min()?;
         Some(next.saturating_duration_since(now))
     }
 
@@ -95,9 +92,9 @@ impl Writer<'_> {
         }
         let listed = match begin.plan.what() {
             What::Dvr => None,
-            What::Hls => self.ended.remove(&(stat.vhost.name.clone(), stat.url())).map(Disposal::into_listed),
+            What::Hls => self.ended.take(&(stat.vhost.name.clone(), stat.url())),
         };
-        self.live.insert(id, Recording::new(begin, listed.unwrap_or_else(Listed::default)));
+        self.live.insert(id, Recording::new(begin, listed.unwrap_or_default()));
         self.server.sources.release(&self.server.stat, source);
     }
 
@@ -116,21 +113,12 @@ impl Writer<'_> {
             }
         }
         self.busy.set(Some(Instant::now()));
-        self.ended.retain(|_, disposal| {
-            disposal.clean(now);
-            let due = disposal.due.is_some_and(|due| due <= now);
-            if due {
-                disposal.dispose();
-            }
-            !due
-        });
+        self.ended.work(now);
     }
 
     fn finish(&mut self, recording: Recording, now: Instant) {
         let source = Arc::clone(recording.source());
-        if let Some(Ended::Hls(disposal)) = recording.finish(self.server, now)
-            && self.ended.len() < MAX_REMEMBERED
-        {
+        if let Some(Ended::Hls(disposal)) = recording.finish(self.server, now) {
             self.ended.insert((source.stat.vhost.name.clone(), source.stat.url()), *disposal);
         }
         self.server.sources.release(&self.server.stat, source);
@@ -143,9 +131,7 @@ impl Writer<'_> {
             recording.read(self.server, now);
             self.finish(recording, now);
         }
-        for disposal in self.ended.values_mut().filter(|disposal| disposal.due.is_some()) {
-            disposal.dispose();
-        }
+        self.ended.quit();
         self.busy.set(None);
     }
 }
