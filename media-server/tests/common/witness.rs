@@ -37,9 +37,13 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// With what stands in the default vhost. HLS goes to `dir/hls` and is disposed: without `hls_dispose` the server
-    /// remembers the numbering of up to 10,000 streams that ended.
+    /// With what stands in the default vhost. HLS goes to `dir/hls` and is disposed.
     pub fn start(vhost: &str) -> Self {
+        Self::with_hls("hls_dispose 1;", vhost)
+    }
+
+    /// With what stands in the default vhost and in its block of HLS.
+    pub fn with_hls(hls: &str, vhost: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().display().to_string();
         std::fs::create_dir(dir.path().join("hls")).unwrap();
@@ -50,7 +54,7 @@ impl Witness {
              http_server {{ enabled on; listen {http}; dir {root}/hls; }}
              vhost __defaultVhost__ {{
                  http_remux {{ enabled on; mount [vhost]/[app]/[stream].flv; }}
-                 hls {{ enabled on; hls_fragment 1; hls_dispose 1; hls_path {root}/hls; }}
+                 hls {{ enabled on; hls_fragment 1; {hls} hls_path {root}/hls; }}
                  {vhost} }}"
         );
         std::fs::write(dir.path().join("srs.conf"), conf).unwrap();
