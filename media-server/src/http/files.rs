@@ -1,5 +1,7 @@
 //! The [`pages`], the files of `http_server.dir`, and `/healthz` and `/readyz` for those who can only reach this port.
 
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -67,23 +69,20 @@ async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body
             }
         }
     }
+    let peer = request.extensions().get::<Peer>().copied();
+    let elsewhere = fetched.as_ref().and(remote.as_ref());
+    if !peer.is_some_and(|Peer(peer)| gives_key(&server, &http.dir, &path, elsewhere, peer.ip())) {
+        tracing::warn!("{path}: a key is not given to who may not play");
+        let mut response = answer::text_answer(&server.signature, StatusCode::FORBIDDEN, false);
+        answer::common(&mut response, &server.signature, cross_site, false);
+        return response;
+    }
     if let Some(body) = fetched {
         let mut response = Response::new(axum::body::Body::from(body));
         let kind = content_type(&path).unwrap_or("application/octet-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         answer::common(&mut response, &server.signature, cross_site, true);
         return response;
-    }
-    if let Some(file) = names::clean(&path) {
-        let peer = request.extensions().get::<Peer>().copied();
-        let file = http.dir.join(file.trim_start_matches('/'));
-        let allowed = peer.is_some_and(|Peer(peer)| viewers::key(&server, &file, peer.ip()).is_ok());
-        if !allowed {
-            tracing::warn!("{path}: a key is not given to who may not play");
-            let mut response = answer::text_answer(&server.signature, StatusCode::FORBIDDEN, false);
-            answer::common(&mut response, &server.signature, cross_site, false);
-            return response;
-        }
     }
     // ServeDir refuses every path that leaves the folder and answers ranges.
     let mut files = ServeDir::new(&http.dir);
@@ -110,6 +109,24 @@ async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body
         _ => {
             own_index.unwrap_or_else(|| answer::text_answer(&server.signature, StatusCode::NOT_FOUND, false))
         }
+    }
+}
+
+/// Whether a file may be given as far as it is a key. `elsewhere` is the vhost and the path of another server's file.
+fn gives_key(
+    server: &Server,
+    dir: &Path,
+    path: &str,
+    elsewhere: Option<&(&Vhost, String)>,
+    ip: IpAddr,
+) -> bool {
+    match (elsewhere, names::clean(path)) {
+        (Some((vhost, path)), _) if names::ending(path) == Some("key") && viewers::is_guarded(vhost) => {
+            let visit = Visit { path, query: None, ip, agent: "", referer: "" };
+            viewers::part(server, vhost, visit).is_ok()
+        }
+        (None, Some(path)) => viewers::key(server, &dir.join(path.trim_start_matches('/')), ip).is_ok(),
+        _ => true,
     }
 }
 

@@ -222,6 +222,11 @@ pub(super) fn part(server: &Server, vhost: &Vhost, visit: Visit<'_>) -> Result<(
     }
 }
 
+/// Whether a vhost does not let everybody play.
+pub(super) fn is_guarded(vhost: &Vhost) -> bool {
+    !vhost.hooks.urls("on_play").is_empty() || vhost.security.is_enabled() || vhost.refer.is_enabled()
+}
+
 /// Whether a file may be given that is a key, finished or not, of a vhost that does not let everybody play. The file
 /// decides and not its URL: a client chooses the Host that it sends.
 pub(super) fn key(server: &Server, file: &Path, ip: IpAddr) -> Result<(), Refused> {
