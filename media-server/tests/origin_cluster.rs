@@ -185,6 +185,49 @@ fn a_stream_has_one_owner() {
 }
 
 #[test]
+fn players_go_on_when_a_stream_moves() {
+    let origins = cluster(2, &[]);
+    let publisher = publish(&media(), &origins[0].rtmp("live/livestream"));
+    wait_until("it is published", || origins[0].publishes("livestream"));
+    // One plays where it is published, one where it moves to; each packet is a line.
+    let players: Vec<_> = origins
+        .iter()
+        .map(|origin| {
+            let mut command = common::ffmpeg("ffmpeg");
+            let url = origin.rtmp("live/livestream");
+            command.args([
+                "-rw_timeout",
+                "20000000",
+                "-i",
+                &url,
+                "-t",
+                "8",
+                "-c",
+                "copy",
+                "-f",
+                "framecrc",
+                "-",
+            ]);
+            std::thread::spawn(move || command.output().unwrap())
+        })
+        .collect();
+    wait_until("both play", || {
+        let playing = |origin: &Origin| origin.running().server.sources.all().iter().any(|s| s.players() > 0);
+        origins.iter().all(playing)
+    });
+    drop(publisher);
+    let _publisher = publish(&media(), &origins[1].rtmp("live/livestream"));
+    wait_until("it has moved", || origins[1].publishes("livestream"));
+    for player in players {
+        let output = player.join().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let packets = text.lines().filter(|line| !line.starts_with('#'));
+        let times = packets.filter_map(|line| line.split(',').nth(1)?.trim().parse::<u64>().ok());
+        assert!(times.max().unwrap_or_default() > 7500, "eight seconds are played over the move: {text}");
+    }
+}
+
+#[test]
 fn two_that_come_at_once_are_one_in_the_end() {
     let origins = cluster(2, &[]);
     for round in 0..3 {

@@ -18,6 +18,8 @@ use crate::upstream::{Path, Route};
 
 /// A client that was sent elsewhere goes by itself until then (SRS).
 const REDIRECTED: Duration = Duration::from_secs(3);
+/// Players of a stream that has ended wait so long for it to come back at another origin.
+const MOVED: Duration = Duration::from_secs(4);
 
 impl Core {
     /// What other servers must be asked before this client is let in.
@@ -107,6 +109,21 @@ impl Core {
         if source.begin_pull() {
             let route = Arc::new(Route::new(target, connect, &vhost.name));
             self.add_link(Purpose::Pull, &route, source, Path::new(servers), name, upnode);
+        }
+    }
+
+    /// A stream of an origin cluster has ended here while it is played: its publisher may have gone to another origin,
+    /// and then the players go on from there. They are kept for a moment; a publisher that comes back here goes first.
+    pub(super) fn follow_move(&mut self, source: &Arc<Source>, route: &Arc<Route>) {
+        let settings = self.server.settings();
+        let vhost = settings.vhosts.iter().find(|vhost| vhost.name == route.vhost);
+        if vhost.is_none_or(|vhost| vhost.cluster.coworkers.is_none()) || self.quit {
+            return;
+        }
+        if source.players() > 0 && source.begin_pull() {
+            let nowhere = Path::new(Vec::new());
+            self.add_link(Purpose::Pull, route, source, nowhere, "[vhost]".to_owned(), true);
+            self.links.hurry(MOVED);
         }
     }
 

@@ -74,6 +74,8 @@ pub(super) struct Link {
     pub(super) worked: bool,
     /// Since when no connection works.
     lost: Instant,
+    /// Its players are kept so long when no origin of the cluster has the stream.
+    orphaned: Duration,
     /// Since when nobody plays.
     idle: Option<Instant>,
     /// It goes when its connection has sent what is left.
@@ -101,6 +103,13 @@ impl Links {
     /// When the next one has something to do.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// The newest link is given up after that instead of [`ORPHANED`].
+    pub(super) fn hurry(&mut self, patience: Duration) {
+        if let Some(link) = self.map.get_mut(&self.last) {
+            link.orphaned = patience;
+        }
     }
 
     fn wait(&mut self, id: u64, stage: Stage) {
@@ -156,6 +165,7 @@ impl Core {
             stage: Stage::Waiting(self.now),
             worked: false,
             lost: self.now,
+            orphaned: ORPHANED,
             idle: None,
             ending: false,
             logged: None,
@@ -252,6 +262,9 @@ impl Core {
     fn step_link(&mut self, id: u64) {
         // Each turn uses up an address: what can't even be tried ends in a wait.
         while let Some(link) = self.links.get_mut(id) {
+            if link.purpose == Purpose::Pull && !link.source.is_pulled() {
+                return self.drop_link(id);
+            }
             match link.path.next_step() {
                 Step::Connect(address, server) => match self.open(id, address, &server) {
                     Ok(index) => return self.links.wait(id, Stage::Connected(index)),
@@ -321,7 +334,7 @@ impl Core {
             return self.step_link(id);
         }
         link.say(now, "no origin of the cluster has it");
-        if now < link.lost + ORPHANED {
+        if now < link.lost + link.orphaned {
             return self.links.wait(id, Stage::Waiting(now + Duration::from_secs(1)));
         }
         link.source.end_pull(true);

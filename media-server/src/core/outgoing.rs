@@ -168,6 +168,9 @@ impl Core {
         let Some(link) = self.links.get_mut(outgoing.link) else { return Next::Close(String::new()) };
         let source = Arc::clone(&link.source);
         if link.purpose == Purpose::Pull {
+            if !source.is_pulled() {
+                return Next::Close("the stream is published here now".into());
+            }
             source.resume();
             let realtime = source.policy().realtime;
             conn.deadline = Some(now + if link.path.has_more() { FIRST } else { STALL });

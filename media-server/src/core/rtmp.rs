@@ -299,6 +299,9 @@ impl Core {
         let _ = self.server.recorder.send(order);
         self.server.children.send(children::Order::Unpublished { id: stat.id.clone() });
         tracing::info!(cid = %conn.id, "cleanup when unpublish {}", stat.url());
+        if let Some(route) = &publisher.route {
+            self.follow_move(&publisher.source, route);
+        }
         self.server.sources.release(&self.server.stat, publisher.source);
         self.server.wake_all();
     }
