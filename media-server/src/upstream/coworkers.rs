@@ -273,6 +273,38 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn an_address_is_kept_as_long_as_it_answers() {
+        let coworkers = Coworkers::default();
+        let names = Names::default();
+        // RFC 6761: nobody has this name, so what is known of it is from before.
+        let headless = Endpoint::parse("origins.invalid", 1985).unwrap();
+        let fixed = Endpoint::parse("127.0.0.1:7", 1985).unwrap();
+        let old: SocketAddr = "10.0.0.9:1985".parse().unwrap();
+        coworkers.lock().known.entry(headless.clone()).or_default().insert(old);
+        let asked = [headless, fixed.clone()];
+        let patience = Duration::from_millis(200);
+        let kept = coworkers.addresses(&names, &asked, patience).await;
+        assert_eq!(kept, [old, "127.0.0.1:7".parse().unwrap()]);
+        coworkers.forget(old);
+        assert_eq!(coworkers.addresses(&names, &asked, patience).await, ["127.0.0.1:7".parse().unwrap()]);
+        // Itself is not asked again.
+        coworkers.lock().selves.insert("127.0.0.1:7".parse().unwrap(), Instant::now());
+        assert!(coworkers.addresses(&names, &[fixed], patience).await.is_empty());
+    }
+
+    #[test]
+    fn claims_end_by_themselves() {
+        let coworkers = Coworkers::default();
+        let now = Instant::now();
+        coworkers.claim("v/live/a", now);
+        coworkers.claim("v/live/b", now);
+        assert!(coworkers.is_claimed("v/live/a", now) && !coworkers.is_claimed("v/live/c", now));
+        assert!(!coworkers.is_claimed("v/live/a", now + CLAIM));
+        coworkers.unclaim("v/live/b");
+        assert!(!coworkers.is_claimed("v/live/b", now));
+    }
+
     proptest! {
         #[test]
         fn any_answer_is_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200)) {
