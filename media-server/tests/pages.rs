@@ -6,7 +6,8 @@
 mod browser;
 mod common;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 
 use browser::{Browser, Screen};
 use common::{Reaped, media, publish, request, wait_until};
@@ -130,6 +131,125 @@ async fn hls_plays_and_comes_back_after_a_restart() {
     browser.wait_until("it goes on", &format!("{again} || {on}")).await;
     assert_plays(&browser).await;
     browser.close().await;
+}
+
+#[tokio::test]
+async fn websocket_flv_plays() {
+    let site = Site::start("");
+    let _publisher = site.publish();
+    let browser = Browser::start(Screen::Desktop).await;
+    browser.open(&site.page("players/?stream=livestream&format=ws&autostart=true")).await;
+    let url = browser.value("document.querySelector('#url').value").await;
+    assert_eq!(url, format!("ws://127.0.0.1:{}/live/livestream.flv", site.ports[2]));
+    assert_plays(&browser).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn pages_that_nginx_serves_play_from_the_media_server() {
+    let site = Site::start("");
+    let _publisher = site.publish();
+    let dir = tempfile::tempdir().unwrap();
+    let html = dir.path().join("html");
+    let mut pages = std::process::Command::new(env!("CARGO_BIN_EXE_media-server"));
+    assert!(pages.arg("pages").arg(&html).status().unwrap().success());
+    let (_nginx, address) = nginx(dir.path(), &html);
+    let browser = Browser::start(Screen::Desktop).await;
+    let at = format!("server=127.0.0.1&port={}", site.ports[2]);
+    for query in [
+        format!("{at}&stream=livestream.flv"),
+        format!("{at}&schema=http&stream=livestream&format=ws"),
+        format!("{at}&stream=livestream.m3u8"),
+    ] {
+        browser.open(&format!("http://{address}/players/?{query}&autostart=true")).await;
+        assert_plays(&browser).await;
+    }
+    browser.close().await;
+}
+
+/// Serves a folder.
+fn nginx(dir: &Path, html: &Path) -> (Reaped, SocketAddr) {
+    common::ensure_packages(&["nginx"]);
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (root, conf) = (dir.display(), dir.join("nginx.conf"));
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {root}/{name};"))
+        .concat();
+    let text = format!(
+        "daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log; events {{ }}
+         http {{ include /etc/nginx/mime.types; access_log off; {temporary}
+            server {{ listen {address}; root {}; }} }}",
+        html.display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let nginx = Reaped(std::process::Command::new("nginx").arg("-c").arg(&conf).spawn().unwrap());
+    wait_until("nginx listens", || TcpStream::connect(address).is_ok());
+    (nginx, address)
+}
+
+/// Text and the contrast that it has with what is behind it, where that is less than WCAG's 4.5 (3 for large text).
+const FAINT: &str = r"(() => {
+    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const bytes = (color) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = (color) => {
+        const [r, g, b] = bytes(color).map((byte) => byte / 255)
+            .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const color = getComputedStyle(at).backgroundColor;
+            if (bytes(color)[3] === 255) return color;
+        }
+        return 'white';
+    };
+    const faint = [];
+    for (const element of document.querySelectorAll('body *')) {
+        const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())
+            || element.matches('input, select');
+        if (!own || !element.checkVisibility()) continue;
+        const style = getComputedStyle(element);
+        const [a, b] = [light(style.color), light(behind(element))].sort((x, y) => y - x);
+        const contrast = (a + 0.05) / (b + 0.05);
+        const large = parseFloat(style.fontSize) >= 24;
+        if (contrast < (large ? 3 : 4.5) && !element.disabled) {
+            faint.push(`${element.tagName} ${element.className} ${element.textContent.slice(0, 40)}: ${contrast}`);
+        }
+    }
+    return faint;
+})()";
+
+#[tokio::test]
+async fn text_can_be_read_by_light_and_in_the_dark() {
+    let site = Site::start("");
+    let _publisher = site.publish();
+    for screen in [Screen::Desktop, Screen::Dark] {
+        let browser = Browser::start(screen).await;
+        let dark = browser.value("matchMedia('(prefers-color-scheme: dark)').matches").await;
+        assert_eq!(dark, matches!(screen, Screen::Dark));
+        for (name, path, ready) in [
+            ("home", "", "document.querySelectorAll('#live tbody tr').length === 1"),
+            ("players", "players/?autostart=true", PLAYS),
+            ("console", "console/", "document.querySelectorAll('#clients tbody tr').length === 1"),
+        ] {
+            browser.open(&site.page(path)).await;
+            browser.wait_until("the page is ready", ready).await;
+            if name == "console" {
+                browser.click("#clients button").await;
+                browser.wait_until("it asks", "document.querySelector('#kick-dialog').open").await;
+            }
+            assert_eq!(browser.value(FAINT).await, serde_json::json!([]), "{name}, dark: {dark}");
+            if dark == true {
+                browser.picture(&format!("dark-{name}")).await;
+            }
+        }
+        browser.close().await;
+    }
 }
 
 #[tokio::test]

@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 
 use crate::common::Reaped;
 
-/// The width of a screen, and how tall it is.
+/// The width of a screen, how tall it is, and whether its owner likes it dark.
 #[derive(Clone, Copy)]
 pub enum Screen {
     Desktop,
+    Dark,
     Phone,
 }
 
@@ -71,6 +72,10 @@ impl Browser {
         let mut options = json!({});
         match screen {
             Screen::Desktop => args.push("--window-size=1280,900".to_owned()),
+            Screen::Dark => {
+                args.push("--window-size=1280,900".to_owned());
+                args.push("--blink-settings=preferredColorScheme=0".to_owned());
+            }
             Screen::Phone => {
                 options["mobileEmulation"] =
                     json!({ "deviceMetrics": { "width": 390, "height": 844, "pixelRatio": 2.0 } });

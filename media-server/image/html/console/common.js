@@ -25,7 +25,7 @@ const bracketed = (host) => (host.includes(":") && !host.startsWith("[") ? `[${h
 const port = (value) => (/^\d{1,5}$/.test(String(value ?? "")) && Number(value) > 0 && Number(value) < 65536 ? Number(value) : null);
 
 /**
- * Host and ports of the media server: the query's (SRS's `server`, `port` with `schema=http`, `api`), else what the
+ * Host and ports of the media server: the query's (SRS's `server`, `port` unless `schema=rtmp`, `api`), else what the
  * server that sent this page says, else SRS's defaults. Served by an nginx beside it, only the first and last apply.
  */
 export async function server() {
@@ -41,7 +41,7 @@ export async function server() {
   const ported = port(query.get("port"));
   return {
     host: query.has("server") ? bracketed(query.get("server")) : here,
-    http: port(query.get("http_port")) ?? (query.get("schema")?.startsWith("http") ? ported : null) ?? (secure ? port(told.https) : null) ?? port(told.http) ?? 8080,
+    http: port(query.get("http_port")) ?? (query.get("schema") === "rtmp" ? null : ported) ?? (secure ? port(told.https) : null) ?? port(told.http) ?? 8080,
     rtmp: (query.get("schema") === "rtmp" ? ported : null) ?? port(told.rtmp) ?? 1935,
     api: apiBase(told, here, secure),
     schema: /^https?$/.test(query.get("schema") ?? "") ? query.get("schema") : secure ? "https" : "http",
