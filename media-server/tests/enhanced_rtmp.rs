@@ -237,3 +237,31 @@ fn hevc_plays_from_hls_and_http_ts() {
         assert!(output.status.success() && errors.is_empty(), "{segment}: {errors}");
     }
 }
+
+#[test]
+fn recordings_in_mp4_have_the_codec_s_own_name_and_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display();
+    let server = TestServer::start(&format!("dvr {{ enabled on; dvr_path {path}/[stream].mp4; }}"), "");
+    for (name, encoder, header, entry, record) in [
+        ("enhanced", HEVC, Header::Enhanced(b"hvc1"), "hvc1", "hvcC"),
+        ("legacy", HEVC, Header::Legacy, "hvc1", "hvcC"),
+        ("av1", AV1, Header::Enhanced(b"av01"), "av01", "av1C"),
+    ] {
+        let published = publish(&server, name, &encoder, header);
+        let (temporary, file) =
+            (dir.path().join(format!("{name}.mp4.tmp")), dir.path().join(format!("{name}.mp4")));
+        wait_until("seconds are recorded", || temporary.metadata().is_ok_and(|data| data.len() > 200_000));
+        let sent = flv::tags(&published.file).unwrap()[0].payload[5..].to_vec();
+        drop(published);
+        wait_until("the file is complete", || file.is_file());
+        assert_eq!(mp4_box(&std::fs::read(&file).unwrap(), record), sent, "{name}");
+        let mut command = ffmpeg("ffprobe");
+        command.args(["-select_streams", "v", "-show_entries", "stream=codec_tag_string,width,height"]);
+        let output = command.args(["-of", "csv=p=0"]).arg(&file).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("{entry},320,180"), "{name}");
+        let output = play(&file.display().to_string(), "60");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && errors.is_empty(), "{name}: {errors}");
+    }
+}

@@ -139,7 +139,7 @@ impl Files {
         let headers: Vec<(TagKind, &[u8])> =
             headers.into_iter().filter_map(|(kind, header)| Some((kind, header.as_deref()?))).collect();
         let container = match self.mp4 {
-            true => Container::Mp4(Mp4::new(file, folder, &headers)?),
+            true => Container::Mp4(Mp4::new(file, &path, &headers)?),
             false => Container::Flv(Flv::new(file, self.metadata.as_deref(), &headers)?),
         };
         Ok(Open { container, temporary, path, clock: Clock::default(), start: timestamp })
