@@ -31,6 +31,8 @@ fn hostile_requests() {
     let post =
         |more: &str| format!("POST /api/v1/clusters HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{more}");
     let cases = [
+        ("not HTTP", "\x03\0\0\0\r\n\r\n".to_owned()),
+        ("a POST of a stream", "POST /live/watched.flv HTTP/1.0\r\nHost: a\r\n\r\n".to_owned()),
         ("a header of 1 MB", get("/", &format!("A: {}\r\n", "x".repeat(1 << 20)))),
         ("a path of 1 MB", get(&format!("/{}", "x".repeat(1 << 20)), "")),
         ("10000 fields", get("/", &"A: b\r\n".repeat(10_000))),

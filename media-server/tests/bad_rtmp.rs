@@ -121,6 +121,10 @@ fn chunks() -> Vec<Case> {
         ("a flood of chunk streams up to 65599", Closes, {
             Bytes::hello().repeat(2000, |bytes, index| bytes.raw(&far_chunk_stream(65_599 - index as u32)))
         }),
+        ("a flood of those with headers of two bytes", Closes, {
+            Bytes::hello()
+                .repeat(256, |bytes, id| bytes.raw(&[0, id as u8, 0, 0, 0, 0, 0, 1, VIDEO, 0, 0, 0, 0, 0]))
+        }),
         ("16 MB announced on many chunk streams of a publisher", Closes, {
             let open = Bytes::publishing("many").control(1, &0x7fff_ffffu32.to_be_bytes());
             let body = vec![0x27; 600_000];
@@ -390,8 +394,7 @@ fn run(witness: &Witness, (what, then, Bytes(bytes)): &Case) {
     assert_eq!(did, *then, "{what}");
 }
 
-fn run_all(cases: Vec<Case>) {
-    let witness = Witness::start("");
+fn run_all(witness: Witness, cases: Vec<Case>) {
     for case in cases {
         run(&witness, &case);
     }
@@ -400,27 +403,34 @@ fn run_all(cases: Vec<Case>) {
 
 #[test]
 fn broken_handshakes() {
-    run_all(handshakes());
+    run_all(Witness::start(""), handshakes());
 }
 
 #[test]
 fn broken_chunks() {
-    run_all(chunks());
+    run_all(Witness::start(""), chunks());
 }
 
 #[test]
 fn broken_commands() {
-    run_all(commands());
+    run_all(Witness::start(""), commands());
 }
 
 #[test]
 fn hostile_names() {
-    run_all(names());
+    let dvr =
+        |ending: &str| format!("dvr {{ enabled on; dvr_path ./dvr/[app]/[stream].[timestamp].{ending}; }}");
+    for vhost in [dvr("flv"), dvr("mp4")] {
+        let witness = Witness::start(&vhost);
+        let recorded = witness.dir.path().join("dvr/live");
+        common::wait_until("the watched stream is recorded", || recorded.is_dir());
+        run_all(witness, names());
+    }
 }
 
 #[test]
 fn broken_media() {
-    run_all(media());
+    run_all(Witness::start(""), media());
 }
 
 fn assert_closes(stream: &mut TcpStream, what: &str) {

@@ -93,6 +93,38 @@ fn streams_go_on_and_what_changed_is_done() {
 }
 
 #[test]
+fn recording_begins_moves_and_ends_under_a_live_stream() {
+    let server = Reloadable::start(PLAIN);
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    wait_until("it publishes", || server.running.server.sources.all().iter().any(|source| source.is_live()));
+    let path = |name: &str| server.dir.path().join(name);
+    let record = |name: &str| {
+        let path = path(name);
+        format!("vhost __defaultVhost__ {{ dvr {{ enabled on; dvr_path {}; }} }}", path.display())
+    };
+    let grows = |name: &str| {
+        let temporary = path(&format!("{name}.tmp"));
+        wait_until("a second is recorded", || temporary.metadata().is_ok_and(|data| data.len() > 60_000));
+    };
+    server.reload(&record("first.flv")).unwrap();
+    grows("first.flv");
+    server.reload(&record("second.mp4")).unwrap();
+    wait_until("the first file is complete", || path("first.flv").is_file());
+    grows("second.mp4");
+    server.reload(PLAIN).unwrap();
+    wait_until("the second file is complete", || path("second.mp4").is_file());
+    for name in ["first.flv", "second.mp4"] {
+        assert!(!path(&format!("{name}.tmp")).exists());
+        let output = play(&path(name).display().to_string(), "60");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && errors.is_empty(), "{name}: {errors}");
+    }
+    // The publisher was not disturbed.
+    assert_eq!(server.running.server.stat.client_count(), 1);
+    server.running.stop();
+}
+
+#[test]
 fn a_bad_file_changes_nothing_and_is_told() {
     let server = Reloadable::start(PLAIN);
     let error = server.reload("vhost __defaultVhost__ { http_remux { enabled on; }").unwrap_err();

@@ -37,7 +37,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// With what stands in the default vhost. HLS goes to `dir/hls` and is disposed.
+    /// With what stands in the default vhost. HLS goes to `dir/hls` and is disposed; DVR may go to `dir/dvr`.
     pub fn start(vhost: &str) -> Self {
         Self::with_hls("hls_dispose 1;", vhost)
     }
@@ -123,7 +123,7 @@ impl Witness {
         assert!(peak <= before + GROWTH_KB, "the server grew from {before} kB to {peak} kB");
         assert!(self.server.0.try_wait().unwrap().is_none(), "the server has ended");
         for entry in files(self.dir.path()) {
-            let inside = entry.starts_with(self.dir.path().join("hls"));
+            let inside = ["hls", "dvr"].iter().any(|folder| entry.starts_with(self.dir.path().join(folder)));
             let own = ["srs.conf", "srs.pid"].iter().any(|name| entry == self.dir.path().join(name));
             assert!(inside || own, "{} was written outside of its folder", entry.display());
         }
