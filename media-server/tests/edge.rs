@@ -239,8 +239,18 @@ fn an_origin_that_is_busy_ends_the_publish() {
     first.wait_for_stream("livestream");
     second.wait_for_stream("livestream");
     let edge = edge(&[rtmp_port(&first), rtmp_port(&second)], "");
-    let mut publisher = publish(&media(), &edge.rtmp("live/livestream"));
-    assert!(!publisher.0.wait().unwrap().success());
+    // A player holds the stream's statistics, which every ring of it refers to.
+    let viewer = Viewer::start(&edge.rtmp("live/livestream"));
+    viewer.sees(5);
+    let stream = edge.running().server.stat.streams().remove(0);
+    let before = Arc::strong_count(&stream);
+    for _ in 0..3 {
+        let mut publisher = publish(&media(), &edge.rtmp("live/livestream"));
+        assert!(!publisher.0.wait().unwrap().success());
+    }
+    wait_until("nothing is left of them", || Arc::strong_count(&stream) <= before);
+    drop(viewer);
+    wait_until("nothing is left of the player", || sources(&edge) == 0);
 }
 
 /// An origin of one connection at a time, for what servers don't do.

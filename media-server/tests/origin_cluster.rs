@@ -241,10 +241,9 @@ fn two_that_come_at_once_are_one_in_the_end() {
     }
 }
 
-#[test]
-fn a_silent_publisher_yields() {
-    let origins = cluster(2, &[]);
-    let target = media_server::rtmp::url::Target::from_url(&origins[0].rtmp("live/livestream")).unwrap();
+/// A publisher at this origin that says nothing for more than a second.
+fn silent_publisher(origin: &Origin) -> std::net::TcpStream {
+    let target = media_server::rtmp::url::Target::from_url(&origin.rtmp("live/livestream")).unwrap();
     let mut silent = std::net::TcpStream::connect((target.host.as_str(), target.port)).unwrap();
     let mut out = Vec::new();
     let intent = media_server::rtmp::client::Intent::Publish;
@@ -260,16 +259,45 @@ fn a_silent_publisher_yields() {
             started |= event == media_server::rtmp::client::Event::Started;
         }
     }
-    let published = || origins[0].running().server.sources.all().iter().any(|source| source.is_published());
     wait_until("the silent one is silent for more than a second", || {
         let now = std::time::Instant::now();
-        let sources = origins[0].running().server.sources.all();
-        sources.iter().any(|source| source.silence(now).as_millis() > 1100)
+        let sources = origin.running().server.sources.all();
+        sources.iter().any(|source| source.is_published() && source.silence(now).as_millis() > 1100)
     });
-    assert!(published());
+    silent
+}
+
+fn is_published(origin: &Origin) -> bool {
+    origin.running().server.sources.all().iter().any(|source| source.is_published())
+}
+
+#[test]
+fn a_silent_publisher_yields() {
+    // On one machine all connections come from here, whatever address they go to.
+    let origins = cluster(2, &[free("127.0.0.1")]);
+    let _silent = silent_publisher(&origins[0]);
+    assert!(is_published(&origins[0]));
     let _publisher = publish(&media(), &origins[1].rtmp("live/livestream"));
     wait_until("the other one publishes", || origins[1].publishes("livestream"));
-    wait_until("the silent one is gone", || !published());
+    wait_until("the silent one is gone", || !is_published(&origins[0]));
+}
+
+#[test]
+fn a_publisher_yields_to_coworkers_alone() {
+    // The tests' own address is not among the coworkers'.
+    let origins = cluster(2, &[]);
+    let _silent = silent_publisher(&origins[0]);
+    let path = "/api/v1/clusters?vhost=__defaultVhost__&app=live&stream=livestream&claim=vid-x";
+    for (method, fields) in [
+        ("GET", &[][..]),
+        ("POST", &["Content-Length: 0"]),
+        ("GET", &["X-Forwarded-For: 127.0.1.2"]),
+        ("GET", &["Authorization: Bearer anything"]),
+    ] {
+        let (head, body) = request(origins[0].api, method, path, fields);
+        assert!(head.contains("200") && body.contains("127.0.1.1"), "{head} {body}");
+        assert!(is_published(&origins[0]), "{method} {fields:?}");
+    }
 }
 
 /// A coworker's port that answers everything so; nothing where it is none.

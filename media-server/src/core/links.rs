@@ -51,6 +51,8 @@ pub(super) struct End {
 enum Stage {
     /// Until then.
     Waiting(Instant),
+    /// Until then; the coworkers are asked next, where there are any.
+    Seeking(Instant),
     /// A name is looked up.
     Resolving(Instant),
     /// That connection tries or works.
@@ -113,7 +115,7 @@ impl Links {
     }
 
     fn wait(&mut self, id: u64, stage: Stage) {
-        if let Stage::Waiting(due) | Stage::Resolving(due) = stage {
+        if let Stage::Waiting(due) | Stage::Seeking(due) | Stage::Resolving(due) = stage {
             self.timers.push(Reverse((due, id)));
         }
         if let Some(link) = self.map.get_mut(&id) {
@@ -127,6 +129,11 @@ impl Links {
 }
 
 impl Link {
+    /// It pulled a stream that is published here now.
+    fn is_replaced(&self) -> bool {
+        self.purpose == Purpose::Pull && !self.source.is_pulled()
+    }
+
     /// Logs why a connection did not last, once in a while where it stays the same.
     fn say(&mut self, now: Instant, reason: &str) {
         let told = self.logged.as_ref().is_some_and(|(last, at)| last == reason && now < *at + REMINDER);
@@ -244,7 +251,7 @@ impl Core {
             link.path.went_well();
             link.lost = now;
         }
-        if link.purpose == Purpose::Pull && !link.source.is_pulled() {
+        if link.is_replaced() {
             return self.drop_link(id);
         }
         // Another origin would take the stream, and there would be two of it.
@@ -253,18 +260,26 @@ impl Core {
             && let Purpose::Push(index, publisher) = &link.purpose
         {
             let (index, publisher) = (*index, publisher.clone());
-            return self.end_publisher(index, &publisher);
+            self.end_publisher(index, &publisher);
+            // Its connection is gone already, so nothing else would do it.
+            return self.drop_link(id);
         }
         self.step_link(id);
     }
 
+    /// A link goes when its connection has sent what is left.
+    pub(super) fn is_ending(&mut self, link: u64) -> bool {
+        self.links.get_mut(link).is_some_and(|link| link.ending)
+    }
+
     /// Does what the link's path says.
     fn step_link(&mut self, id: u64) {
+        // The stream may have come here meanwhile.
+        if self.links.get_mut(id).is_some_and(|link| link.is_replaced()) {
+            return self.drop_link(id);
+        }
         // Each turn uses up an address: what can't even be tried ends in a wait.
         while let Some(link) = self.links.get_mut(id) {
-            if link.purpose == Purpose::Pull && !link.source.is_pulled() {
-                return self.drop_link(id);
-            }
             match link.path.next_step() {
                 Step::Connect(address, server) => match self.open(id, address, &server) {
                     Ok(index) => return self.links.wait(id, Stage::Connected(index)),
@@ -282,12 +297,9 @@ impl Core {
                         return self.links.wait(id, Stage::Resolving(until));
                     }
                 }
+                // Even when the answer comes at once: it may name a server that refuses, again and again.
                 Step::Wait(time) if link.purpose == Purpose::Pull => {
-                    let stage = match self.locate(id) {
-                        true => Stage::Resolving(self.now + worker::PATIENCE),
-                        false => Stage::Waiting(self.now + time),
-                    };
-                    return self.links.wait(id, stage);
+                    return self.links.wait(id, Stage::Seeking(self.now + time));
                 }
                 Step::Wait(time) => {
                     let lost = self.now.duration_since(link.lost) >= LOST;
@@ -301,6 +313,14 @@ impl Core {
                     return self.links.wait(id, Stage::Waiting(self.now + time));
                 }
             }
+        }
+    }
+
+    /// Asks the coworkers who has a pulled stream, or goes on without where there are none.
+    fn seek(&mut self, id: u64) {
+        match self.locate(id) {
+            true => self.links.wait(id, Stage::Resolving(self.now + worker::PATIENCE)),
+            false => self.step_link(id),
         }
     }
 
@@ -333,9 +353,12 @@ impl Core {
             link.path.change(vec![owner]);
             return self.step_link(id);
         }
+        if link.is_replaced() {
+            return self.drop_link(id);
+        }
         link.say(now, "no origin of the cluster has it");
         if now < link.lost + link.orphaned {
-            return self.links.wait(id, Stage::Waiting(now + Duration::from_secs(1)));
+            return self.links.wait(id, Stage::Seeking(now + Duration::from_secs(1)));
         }
         link.source.end_pull(true);
         let stream = link.source.stat.id.clone();
@@ -374,6 +397,7 @@ impl Core {
             let Some(link) = self.links.get_mut(id) else { continue };
             match link.stage {
                 Stage::Waiting(until) if until <= due => self.step_link(id),
+                Stage::Seeking(until) if until <= due => self.seek(id),
                 Stage::Resolving(until) if until <= due => self.resolved(id, Vec::new()),
                 _ => {}
             }
@@ -388,7 +412,9 @@ impl Core {
             if link.purpose != Purpose::Pull {
                 continue;
             }
-            if link.source.players() > 0 {
+            if link.is_replaced() {
+                idle.push(*id);
+            } else if link.source.players() > 0 {
                 link.idle = None;
             } else if now >= *link.idle.get_or_insert(now) + LINGER && link.source.end_pull(false) {
                 idle.push(*id);

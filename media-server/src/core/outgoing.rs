@@ -168,10 +168,9 @@ impl Core {
         let Some(link) = self.links.get_mut(outgoing.link) else { return Next::Close(String::new()) };
         let source = Arc::clone(&link.source);
         if link.purpose == Purpose::Pull {
-            if !source.is_pulled() {
+            if !source.resume() {
                 return Next::Close("the stream is published here now".into());
             }
-            source.resume();
             let realtime = source.policy().realtime;
             conn.deadline = Some(now + if link.path.has_more() { FIRST } else { STALL });
             conn.publisher = Some(Publisher {
@@ -205,6 +204,11 @@ impl Core {
             let _ = conn.flush();
         }
         Next::Close("the stream ended".into())
+    }
+
+    /// Its link ends as soon as everything is sent.
+    pub(super) fn is_last(&mut self, conn: &Conn) -> bool {
+        matches!(&conn.role, Role::Outgoing(outgoing) if self.is_ending(outgoing.link))
     }
 
     pub(super) fn outgoing_closed(

@@ -49,7 +49,8 @@ impl Core {
                 Next::Keep
             }
             Pumped::Done => {
-                if !live && player.relay {
+                // Somebody may publish the same name again before the last words are out: that is another link's.
+                if player.relay && (!live || self.is_last(conn)) {
                     return Self::say_goodbye(conn);
                 }
                 conn.deadline = None;

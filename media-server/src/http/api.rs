@@ -86,6 +86,11 @@ impl Api {
     async fn answer_all(&self, request: Request<Body>) -> Response {
         let (cross_site, uri) = (self.is_cross_site(&request), request.uri().clone());
         let (path, query) = (uri.path(), uri.query());
+        if clusters::is_asked(&request) {
+            let asker = clusters::Asker::of(&self.server, &request);
+            let body = clusters::answer(&self.server, &self.names, &asker, query).await;
+            return answer::json_answer(&self.server.signature, query, cross_site, &body);
+        }
         if !everywhere::is_asked(request.method(), path, query) {
             return self.answer(&request);
         }
@@ -152,10 +157,6 @@ impl Api {
         let path = path.trim_end_matches('/');
         if let Some(rest) = path.strip_prefix("/api/v1/clients") {
             return self.clients(method, rest.trim_matches('/'), query);
-        }
-        // Coworkers that are SRS ask by POST.
-        if path == "/api/v1/clusters" && matches!(*method, Method::GET | Method::POST) {
-            return Ok(clusters::answer(&self.server, query));
         }
         if *method != Method::GET {
             return Err(StatusCode::METHOD_NOT_ALLOWED);

@@ -50,6 +50,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// Who is connected, whatever a header field says of the client.
+#[derive(Debug, Clone, Copy)]
+struct Connected(SocketAddr);
+
 /// Serves handed-off connections until all senders are gone. Blocks its thread.
 pub fn run(server: &Arc<Server>, handoffs: UnboundedReceiver<Handoff>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -98,6 +102,7 @@ async fn connection(
     let router = router.layer(axum::middleware::map_request(move |mut request: Request<Body>| {
         let fields = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let client = server.settings().real_ip.client(peer.ip(), fields);
+        request.extensions_mut().insert(Connected(peer));
         request.extensions_mut().insert(Peer(SocketAddr::new(client, peer.port())));
         std::future::ready(request)
     }));

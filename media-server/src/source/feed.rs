@@ -88,11 +88,15 @@ impl Source {
     }
 
     /// The pull goes on from another connection: its timestamps start anew, the players' do not, and sequence headers
-    /// that stay the same are not sent again.
-    pub fn resume(&self) {
+    /// that stay the same are not sent again. False when it is not pulled any more.
+    pub fn resume(&self) -> bool {
         let mut state = self.lock();
+        if state.feed != Feed::Pull {
+            return false;
+        }
         state.clock.discontinue();
         state.resumed = true;
+        true
     }
 
     /// Begins publishing through this edge; false when somebody does already.
@@ -172,7 +176,9 @@ mod tests {
         let source = source(TimeJitter::Full);
         assert!(source.begin_pull() && source.is_pulled() && source.is_live());
         assert!(!source.begin_pull());
+        assert!(source.resume());
         assert!(source.publish() && !source.is_pulled());
+        assert!(!source.resume(), "a pull that connects now comes too late");
         assert!(!source.publish() && !source.begin_pull());
         // The pull that was replaced ends nothing.
         assert!(source.end_pull(true) && source.is_live());
@@ -201,7 +207,7 @@ mod tests {
                 source.push(TagKind::Video, start, &VIDEO_HEADER, now);
                 source.push(TagKind::Video, start, &KEYFRAME, now);
                 source.push(TagKind::Video, start + 40, &[0x27, 1, 0, 0, 0, 2], now);
-                source.resume();
+                assert!(source.resume());
             }
             let times = timestamps(&source);
             // The unchanged header is sent once; the ring keeps all, as a reader holds it.
@@ -219,7 +225,7 @@ mod tests {
         let now = Instant::now();
         source.push(TagKind::Video, 0, &VIDEO_HEADER, now);
         source.push(TagKind::Video, 0, &KEYFRAME, now);
-        source.resume();
+        assert!(source.resume());
         source.push(TagKind::Video, 0, &[0x1c, 0, 0, 0, 0, 9], now);
         let mut view = View::default();
         source.flush();

@@ -5,7 +5,7 @@
 //! a coworker that turns out to be this server is not asked again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,25 @@ impl Coworkers {
         memory.selves.retain(|_, seen| now < *seen + SELF);
         all.retain(|address| !memory.selves.contains_key(address));
         all.into_iter().take(MAX_COWORKERS).collect()
+    }
+
+    /// Whether this address is a coworker's, now or when its name was looked up before.
+    pub async fn is_one(
+        &self,
+        names: &Names,
+        coworkers: &[Endpoint],
+        peer: IpAddr,
+        patience: Duration,
+    ) -> bool {
+        let peer = peer.to_canonical();
+        let is_peer = |address: &SocketAddr| address.ip().to_canonical() == peer;
+        let known =
+            self.lock().known.iter().any(|(name, all)| coworkers.contains(name) && all.iter().any(is_peer));
+        if known {
+            return true;
+        }
+        let lookups = coworkers.iter().map(|name| names.lookup(&name.host, name.port, false, patience));
+        join_all(lookups).await.into_iter().flatten().flatten().any(|address| is_peer(&address))
     }
 
     /// An address does not answer: it is forgotten, and comes back if its name still has it.
