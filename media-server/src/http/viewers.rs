@@ -2,7 +2,7 @@
 //!
 //! A viewer's first request for a playlist is asked about; what was allowed stays allowed while the playlist is asked
 //! for again. Where this server gives the playlist, a viewer is a `hls_ctx`; where nginx does
-//! ([`super::auth_request`]), it is an address, a player's name and the URL's parameters. Segments carry nothing of
+//! (`auth_request`), it is an address, a player's name and the URL's parameters. Segments carry nothing of
 //! their own: they are for every address that has an allowed playlist of their stream.
 
 use std::collections::HashMap;

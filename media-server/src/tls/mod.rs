@@ -2,7 +2,7 @@
 //!
 //! [`Session`] is a connection without a socket: the cores drive it for media ([`crate::core`]), and whatever else is
 //! asked for goes on in hyper, through [`TlsStream`], in the state it has. [`Certificates`] are what connections are
-//! made with; [`watch`] reads them again when their files change. Encryption is the one copy per viewer that this
+//! made with; `watch` reads them again when their files change. Encryption is the one copy per viewer that this
 //! server makes.
 
 mod certificate;
