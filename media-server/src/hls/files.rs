@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Hls;
+use super::epoch::{self, Epoch, Naming};
 use super::floor::Floor;
 use super::keys::{Encryptor, Key};
 use super::playlist::{self, Segment};
 use super::segmenter::{Finished, Segmenter};
 use crate::flv::TagKind;
+use crate::ids;
 use crate::recorder::{Names, Stamp};
 use crate::source::Headers;
 
 /// What is written of an open segment at a time.
 const CHUNK: usize = 256 << 10;
+/// Numbers that are tried for one segment, while others take them.
+const MAX_NUMBERS: usize = 16;
 
 /// What outlives a publisher: a stream that is published again goes on counting.
 #[derive(Debug, Default)]
@@ -26,6 +30,19 @@ pub struct Listed {
     segments: VecDeque<Segment>,
     expired: VecDeque<(Instant, PathBuf)>,
     floor: Floor,
+    /// The last session here that owned them.
+    epoch: Option<Epoch>,
+}
+
+/// Whose the files are, see [`epoch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// That is decided when there is something to write.
+    Open,
+    /// This session.
+    This,
+    /// A newer one, on another server.
+    Other,
 }
 
 /// A segment that is being written.
@@ -50,8 +67,11 @@ pub struct Files {
     folder: String,
     names: OwnNames,
     segmenter: Segmenter,
-    /// The name of the segment that is open, of whose variables only `[duration]` is left.
+    /// The name of the segment that is open, of whose variables only `[seq]` and `[duration]` are left.
     name: Option<String>,
+    owner: Owner,
+    /// This session's own name.
+    session: String,
     key: Option<Key>,
     open: Option<Open>,
     waiting: Vec<u8>,
@@ -72,6 +92,8 @@ impl Files {
             names: [names.vhost, names.app, names.stream].map(str::to_owned),
             ts_template: ts,
             name: None,
+            owner: Owner::Open,
+            session: ids::id(8),
             key: None,
             segmenter: Segmenter::new(&conf),
             open: None,
@@ -109,12 +131,19 @@ impl Files {
         payload: &[u8],
         now: Instant,
     ) -> io::Result<Option<Segment>> {
+        if self.owner == Owner::Other {
+            return Ok(None);
+        }
         let finished = self.segmenter.push(kind, timestamp, payload);
         let result = match finished {
             Some(finished) => self.finish_segment(finished, now),
             None => Ok(None),
         };
         if self.name.is_none() && self.segmenter.is_open() {
+            if self.owner == Owner::Open {
+                // Nothing was finished before the first segment.
+                self.claim(now)?;
+            }
             self.begin_segment();
         }
         result
@@ -123,7 +152,7 @@ impl Files {
     /// Names the segment that has just begun.
     fn begin_segment(&mut self) {
         let now = SystemTime::now();
-        let mut name = self.ts_template.replace("[seq]", &self.listed.sequence.to_string());
+        let mut name = self.ts_template.clone();
         if self.conf.floor {
             let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
             let (number, deviation) = self.listed.floor.next(seconds, self.conf.fragment);
@@ -135,7 +164,11 @@ impl Files {
 
     /// Writes what has come, when it is enough.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.waiting.extend_from_slice(&self.segmenter.take_bytes());
+        let bytes = self.segmenter.take_bytes();
+        if self.owner == Owner::Other {
+            return Ok(());
+        }
+        self.waiting.extend_from_slice(&bytes);
         if self.waiting.len() >= CHUNK {
             self.write()?;
         }
@@ -158,12 +191,12 @@ impl Files {
     fn write(&mut self) -> io::Result<()> {
         if self.open.is_none() {
             let Some(name) = &self.name else { return Ok(()) };
-            let path = self.conf.path.join(format!("{name}.tmp"));
+            let path = self.conf.path.join(format!("{}.{}.tmp", self.numbered(name), self.session));
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
             let encryptor = self.next_key()?.map(Key::encryptor);
-            self.open = Some(Open { file: File::create(&path)?, path, encryptor });
+            self.open = Some(Open { file: File::create_new(&path)?, path, encryptor });
         }
         if let Some(open) = &mut self.open {
             match &mut open.encryptor {
@@ -192,30 +225,110 @@ impl Files {
         drop(file);
         let milliseconds = (finished.duration * 1000.0).round() as u64;
         let name = name.replace("[duration]", &milliseconds.to_string());
+        if !self.is_owner().inspect_err(|_| remove(&temporary))? {
+            remove(&temporary);
+            return Ok(None);
+        }
+        let renumbered = self.publish(&temporary, &name, now).inspect_err(|_| remove(&temporary))?;
+        let name = self.numbered(&name);
         let path = self.conf.path.join(&name);
-        fs::rename(&temporary, &path)?;
         let relative = name.strip_prefix(&self.folder).unwrap_or(&name);
         let segment = Segment {
             sequence: self.listed.sequence,
             duration: finished.duration,
             uri: format!("{}{relative}", self.conf.entry_prefix),
             file: path,
-            discontinuity: finished.discontinuity,
+            discontinuity: finished.discontinuity || renumbered,
             key,
         };
         self.listed.sequence += 1;
         self.listed.segments.push_back(segment.clone());
         let gone = playlist::shrink(&mut self.listed.segments, self.conf.window);
-        write_whole(
-            &self.m3u8,
-            "temp",
-            playlist::text(&self.listed.segments, self.conf.target()).as_bytes(),
-        )?;
+        self.write_playlist(&playlist::text(&self.listed.segments, self.conf.target()))?;
         // A player may still be at what has just left the list.
         let later = now + Duration::from_secs_f64(self.conf.window);
         self.listed.expire(&gone, later);
         self.clean(now);
         Ok(Some(segment))
+    }
+
+    fn numbered(&self, name: &str) -> String {
+        name.replace("[seq]", &self.listed.sequence.to_string())
+    }
+
+    fn naming(&self) -> Naming<'_> {
+        Naming {
+            path: &self.conf.path,
+            m3u8: &self.m3u8,
+            folder: &self.folder,
+            template: &self.ts_template,
+            prefix: &self.conf.entry_prefix,
+            keys: self.conf.keys.as_ref(),
+        }
+    }
+
+    /// Makes the files this session's: whoever wrote them stops, and the numbers go on.
+    fn claim(&mut self, now: Instant) -> io::Result<()> {
+        let found = epoch::find(self.naming())?;
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let before = found.epoch.max(self.listed.epoch.take());
+        let epoch = Epoch::after(before.as_ref(), u64::try_from(time).unwrap_or(0), self.session.clone());
+        self.listed.epoch = Some(epoch);
+        if let Some(text) = &found.text {
+            self.write_playlist(text)?;
+        }
+        // What was written here may be gone from the folder, its number is not used again.
+        self.listed.segments =
+            if found.next >= self.listed.sequence { found.segments } else { VecDeque::new() };
+        self.listed.sequence = self.listed.sequence.max(found.next);
+        let later = now + Duration::from_secs_f64(self.conf.window);
+        for file in found.unlisted {
+            if self.listed.expired.iter().all(|(_, other)| *other != file) {
+                self.listed.expired.push_back((later, file));
+            }
+        }
+        self.owner = Owner::This;
+        Ok(())
+    }
+
+    /// Nobody has claimed the files since.
+    fn is_owner(&mut self) -> io::Result<bool> {
+        let text = epoch::read(&self.m3u8)?;
+        let current = text.as_deref().and_then(Epoch::of);
+        if current <= self.listed.epoch {
+            return Ok(true);
+        }
+        let other = current.map(|epoch| epoch.to_string()).unwrap_or_default();
+        tracing::warn!("{}: a newer publisher writes it now, epoch {other}", self.m3u8.display());
+        self.owner = Owner::Other;
+        self.listed.segments.clear();
+        Ok(false)
+    }
+
+    /// Gives a segment its name, with the next number that nobody has taken; tells whether that is another one than
+    /// was thought.
+    fn publish(&mut self, temporary: &Path, name: &str, now: Instant) -> io::Result<bool> {
+        for attempt in 0..MAX_NUMBERS {
+            let path = self.conf.path.join(self.numbered(name));
+            match epoch::publish(temporary, &path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && name.contains("[seq]") => {
+                    // The numbers of a playlist are in a row: it starts again behind the gap.
+                    self.listed.sequence = (self.listed.sequence + 1).max(epoch::find(self.naming())?.next);
+                    let gone: Vec<Segment> = self.listed.segments.drain(..).collect();
+                    self.listed.expire(&gone, now + Duration::from_secs_f64(self.conf.window));
+                }
+                result => return result.map(|()| attempt > 0),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn write_playlist(&self, text: &str) -> io::Result<()> {
+        let text = match &self.listed.epoch {
+            Some(epoch) => epoch.sign(text),
+            None => text.to_owned(),
+        };
+        write_whole(&self.m3u8, &format!("{}.temp", self.session), text.as_bytes())
     }
 
     /// Removes segments whose time has come.
@@ -300,8 +413,12 @@ impl Disposal {
         }
     }
 
-    /// Removes playlist and segments, the playlist first.
+    /// Removes playlist and segments, the playlist first, unless they belong to a newer session.
     pub fn dispose(&mut self) {
+        let current = epoch::read(&self.m3u8).ok().flatten().as_deref().and_then(Epoch::of);
+        if current > self.listed.epoch {
+            return;
+        }
         let _ = fs::remove_file(&self.m3u8);
         let segments: Vec<Segment> = self.listed.segments.drain(..).collect();
         self.listed.expire(&segments, Instant::now());
@@ -323,6 +440,10 @@ impl Listed {
             }
         }
     }
+}
+
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
 }
 
 /// Writes a file under another name and renames it.

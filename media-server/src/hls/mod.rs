@@ -1,8 +1,10 @@
 //! HLS: segments of a transport stream and their playlist, as SRS makes them.
 //!
-//! [`segmenter`] and [`playlist`] are pure; [`files`] writes what they give.
+//! [`segmenter`] and [`playlist`] are pure; [`files`] writes what they give, as the one owner of a stream's files
+//! ([`epoch`]).
 
 pub mod audio_clock;
+pub mod epoch;
 pub mod files;
 pub mod floor;
 pub mod keys;

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -113,7 +113,9 @@ impl Folder {
     }
 
     fn path(&self, parent: INodeNo, name: &OsStr) -> PathBuf {
-        self.0.lock().unwrap().paths[&parent.0].join(name)
+        let path = self.0.lock().unwrap().paths[&parent.0].clone();
+        // A slash at the end would mean a folder.
+        if name.is_empty() { path } else { path.join(name) }
     }
 
     /// The attributes of a path, under the number that it has or gets.
@@ -246,9 +248,57 @@ impl Filesystem for Folder {
         }
     }
 
-    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let mut data = vec![0; size as usize];
+        match self.0.lock().unwrap().open[&handle.0].read_at(&mut data, offset) {
+            Ok(count) => reply.data(&data[..count]),
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let path = self.path(number, OsStr::new(""));
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries.map(Result::unwrap),
+            Err(error) => return reply.error(error.into()),
+        };
+        for (index, entry) in entries.enumerate().skip(usize::try_from(offset).unwrap()) {
+            let kind = FileType::from_std(entry.file_type().unwrap()).unwrap();
+            // The number is asked for when the file is.
+            if reply.add(INodeNo(u64::MAX), index as u64 + 1, kind, entry.file_name()) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn create(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _: u32,
+        _: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
         let path = self.path(parent, name);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true);
+        let file = match flags & nix::fcntl::OFlag::O_EXCL.bits() {
+            0 => options.truncate(true).open(&path),
+            _ => options.create_new(true).open(&path),
+        };
         match file.map_err(Errno::from).and_then(|file| Ok((file, self.attributes(&path)?))) {
             Ok((file, attributes)) => {
                 reply.created(&TTL, &attributes, Generation(0), self.keep(file), FopenFlags::empty());
