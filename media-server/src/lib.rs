@@ -37,6 +37,7 @@ pub mod cli;
 pub mod codec;
 pub mod conf;
 pub mod core;
+pub mod drain;
 pub mod dvr;
 pub mod flv;
 pub mod hls;

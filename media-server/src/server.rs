@@ -4,10 +4,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::children::Queue;
 use crate::conf::Settings;
+use crate::drain::{Drain, Guest, Leave};
 use crate::hooks::Job;
 use crate::http::guard::Guard;
 use crate::http::viewers::Viewers;
@@ -99,8 +100,10 @@ pub enum Command {
     Answered(usize, String, Verdict),
     /// The addresses of the server that this link asked for; empty when it has none.
     Resolved(u64, Vec<SocketAddr>),
-    /// Stop listening.
+    /// Stop listening for media; the API goes on.
     StopListening,
+    /// The client at that place, if it still has that id, goes on at another server.
+    Leave(usize, String, Leave),
     /// Close everything and end.
     Quit,
 }
@@ -162,6 +165,8 @@ pub struct Handoff {
     pub head: Vec<u8>,
     /// Its place among the connections of its address, where that is limited.
     pub place: Option<Place>,
+    /// Quitting waits for it.
+    pub guest: Option<Guest>,
 }
 
 /// How reloads went.
@@ -215,8 +220,8 @@ pub struct Server {
     pub refused: AtomicU64,
     /// Connections that were closed before they said a word: health probes.
     pub probes: AtomicU64,
-    /// The server is going away: `/readyz` says so.
-    pub draining: AtomicBool,
+    /// How far quitting has come.
+    pub drain: Drain,
     /// When it started.
     pub started: Instant,
     /// Who may change something through the API.
@@ -264,7 +269,7 @@ impl Server {
             addresses_of_clients: Arc::default(),
             refused: AtomicU64::new(0),
             probes: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
+            drain: Drain::default(),
             started: Instant::now(),
             guard: Guard::default(),
             viewers: Viewers::default(),
@@ -330,21 +335,20 @@ impl Server {
         true
     }
 
+    /// Makes a client go on at another server; false when there is none of that id.
+    pub fn leave(&self, id: &str, how: Leave) -> bool {
+        let Some(client) = self.stat.client_by_id(id) else { return false };
+        let (core, index) = client.place;
+        if let Some(core) = self.cores.get(core) {
+            core.send(Command::Leave(index, id.to_owned(), how));
+        }
+        true
+    }
+
     /// The core with the fewest connections.
     pub fn idlest_core(&self) -> usize {
         let load = |index: &usize| self.cores[*index].connections.load(Ordering::Relaxed);
         (0..self.cores.len()).min_by_key(load).unwrap_or(0)
-    }
-
-    /// Waits until no client is connected, asking again each `step`; false when `give_up` said so before.
-    pub fn wait_for_clients(&self, step: Duration, mut give_up: impl FnMut() -> bool) -> bool {
-        while self.stat.client_count() > 0 {
-            if give_up() {
-                return false;
-            }
-            std::thread::sleep(step);
-        }
-        true
     }
 }
 

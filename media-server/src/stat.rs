@@ -193,6 +193,13 @@ impl Stat {
         stream
     }
 
+    /// How many publish, and how many play.
+    pub fn publishers_and_players(&self) -> (usize, usize) {
+        let tables = self.lock();
+        let publishers = tables.clients.values().filter(|client| client.publish).count();
+        (publishers, tables.clients.len() - publishers)
+    }
+
     /// Takes a stream out.
     pub fn forget_stream(&self, id: &str) {
         self.lock().streams.remove(id);

@@ -15,6 +15,8 @@ const PONG: u8 = 10;
 
 /// The status of a stream that has ended.
 pub const CLOSE_NORMAL: u16 = 1000;
+/// The server goes, and another one goes on.
+pub const CLOSE_GOING_AWAY: u16 = 1001;
 /// The status of frames that the RFC forbids.
 pub const CLOSE_PROTOCOL_ERROR: u16 = 1002;
 /// The status of messages longer than [`MAX_MESSAGE`].

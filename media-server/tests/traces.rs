@@ -86,6 +86,7 @@ fn replay(trace: &[(bool, Vec<u8>)], intent: Intent) -> (Vec<u8>, Vec<String>) {
                 Event::Connected(_) => "connected".to_owned(),
                 Event::Started => "started".to_owned(),
                 Event::Redirect(url) => url,
+                Event::Reconnect(url) => url.unwrap_or_default(),
                 Event::Media(kind, ..) => format!("{kind:?}"),
             });
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::publish::numbered;
-use super::swarm::{Pace, Swarm};
+use super::swarm::{Addresses, Pace, Swarm};
 use super::{Failure, LoadArgs, print, resolve, say, serve, tls};
 use crate::flv;
 use crate::rtmp::url::Target;
@@ -47,12 +47,12 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
     // The stream of the players is published to RTMP's URL; an HTTP one names only what is played.
     if publishing > 0 && args.url.starts_with("rtmp://") {
         let target = Target::from_url(&args.url)?;
-        let address = resolve::lookup(&target.host, target.port)?[0];
+        let addresses = addresses(args, &target.host, target.port)?;
         for index in 0..publishing {
             // Spread over a second, so that many publishers do not send in one beat.
             let delay = Duration::from_millis((index * 7919 % 1000) as u64);
             let delay = if publishing > 1 { delay } else { Duration::ZERO };
-            swarm.publish(address, numbered(&target, index, publishing), delay)?;
+            swarm.publish(&addresses, numbered(&target, index, publishing), delay)?;
             clients += 1;
             if clients % RAMP == 0 {
                 settle(&mut swarm, clients)?;
@@ -72,10 +72,14 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
         args.seconds
     ));
     let before = (swarm.counters.received, swarm.counters.sent, args.pid.map(usage));
-    swarm.measuring = true;
+    let reconnects = swarm.counters.reconnects;
+    swarm.measure();
     let since = Instant::now();
     swarm.run(since + Duration::from_secs(args.seconds), |_| stop.load(Ordering::Relaxed))?;
-    let report = Report::new(&mut swarm, args.pid, before, since.elapsed());
+    let mut report = Report::new(&mut swarm, args.pid, before, since.elapsed());
+    if args.reconnect {
+        report.missed = Some(Missed::new(&swarm.missed(), swarm.counters.reconnects - reconnects));
+    }
     match args.json {
         true => print(&report.json().to_string()),
         false => print(report.text().trim_end()),
@@ -93,25 +97,42 @@ fn players(swarm: &mut Swarm<'_>, args: &LoadArgs, before: usize) -> Result<usiz
         let tls = tls.transpose()?;
         let (authority, path) = rest.split_once('/').ok_or("the URL has no path")?;
         let (host, port) = authority.split_once(':').unwrap_or((authority, port));
-        let address = resolve::lookup(host, port.parse()?)?[0];
+        let addresses = addresses(args, host, port.parse()?)?;
         for index in 0..args.players {
             let tls = tls.as_ref().map(|config| (config, host));
-            swarm.get(address, tls, authority, &format!("/{path}"), index % args.sample.max(1) == 0)?;
+            swarm.get(&addresses, tls, authority, &format!("/{path}"), sampled(args, index))?;
             if index % RAMP == RAMP - 1 {
                 settle(swarm, before + index + 1)?;
             }
         }
     } else {
         let target = Target::from_url(&args.url)?;
-        let address = resolve::lookup(&target.host, target.port)?[0];
+        let addresses = addresses(args, &target.host, target.port)?;
         for index in 0..args.players {
-            swarm.play(address, target.clone(), index % args.sample.max(1) == 0)?;
+            swarm.play(&addresses, target.clone(), sampled(args, index))?;
             if index % RAMP == RAMP - 1 {
                 settle(swarm, before + index + 1)?;
             }
         }
     }
     Ok(args.players)
+}
+
+/// Whether a player reads messages: each does that must know what it missed.
+fn sampled(args: &LoadArgs, index: usize) -> bool {
+    args.reconnect || index.is_multiple_of(args.sample.max(1))
+}
+
+/// Where clients connect: where they are told to, else where the URL's name leads.
+fn addresses(args: &LoadArgs, host: &str, port: u16) -> Result<Addresses, Failure> {
+    let mut list = match args.address.as_slice() {
+        [] => resolve::lookup(host, port)?,
+        named => named.to_vec(),
+    };
+    if !args.reconnect {
+        list.truncate(1);
+    }
+    Ok(Addresses { list, again: args.reconnect })
 }
 
 /// Works until all clients have started or failed.
@@ -136,6 +157,28 @@ fn usage(pid: u32) -> (f64, f64, u64) {
     (ticks(11), ticks(12), resident.unwrap_or(0))
 }
 
+/// What players missed while they connected again.
+#[derive(Debug)]
+struct Missed {
+    reconnects: usize,
+    /// Players that missed something.
+    players: usize,
+    /// Milliseconds: p50, p99 and the most.
+    lost: [f64; 3],
+}
+
+impl Missed {
+    /// From what each player missed, in order.
+    fn new(missed: &[f64], reconnects: usize) -> Self {
+        let at = |share: f64| {
+            let index = (missed.len().saturating_sub(1) as f64 * share) as usize;
+            missed.get(index).copied().unwrap_or(0.0)
+        };
+        let players = missed.iter().filter(|lost| **lost > 0.0).count();
+        Missed { reconnects, players, lost: [at(0.5), at(0.99), at(1.0)] }
+    }
+}
+
 type Before = (u64, u64, Option<(f64, f64, u64)>);
 
 /// What a load has seen.
@@ -152,6 +195,7 @@ struct Report {
     latency: Option<([f64; 4], usize)>,
     /// User and system time as % of a core, resident kB.
     server: Option<(f64, f64, u64)>,
+    missed: Option<Missed>,
 }
 
 impl Report {
@@ -178,6 +222,7 @@ impl Report {
             sent: (seen.sent - before.1) as f64 * 8.0 / 1e9,
             latency: (latency.1 > 0).then_some(latency),
             server,
+            missed: None,
         }
     }
 
@@ -195,6 +240,13 @@ impl Report {
             "server": self.server.map(|(user, system, resident)| serde_json::json!({
                 "user_percent": user, "system_percent": system, "resident_kb": resident,
             })),
+            "missed": self.missed.as_ref().map(|missed| {
+                let [p50, p99, max] = missed.lost;
+                serde_json::json!({
+                    "reconnects": missed.reconnects, "players": missed.players,
+                    "p50_ms": p50, "p99_ms": p99, "max_ms": max,
+                })
+            }),
         })
     }
 
@@ -208,6 +260,12 @@ impl Report {
             let _ = writeln!(
                 text,
                 "latency         p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms, max {max:.1} ms ({samples} samples)"
+            );
+        }
+        if let Some(Missed { reconnects, players, lost: [p50, p99, max] }) = self.missed {
+            let _ = writeln!(
+                text,
+                "missed media    p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms; {players} players missed some, {reconnects} reconnects"
             );
         }
         if let Some((user, system, resident)) = self.server {

@@ -3,6 +3,7 @@
 mod container;
 mod load;
 mod publish;
+mod quit;
 mod resolve;
 mod serve;
 mod service;
@@ -112,6 +113,12 @@ struct LoadArgs {
     /// Send in bursts of so many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     burst: u64,
+    /// Clients that lose their connection connect again; what players missed of marked media is told
+    #[arg(long)]
+    reconnect: bool,
+    /// Connect there instead of where the URL's name leads; several are tried in turn
+    #[arg(long, value_name = "IP:PORT")]
+    address: Vec<std::net::SocketAddr>,
     /// Print one JSON object instead of lines
     #[arg(long)]
     json: bool,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::swarm::{Pace, Swarm};
+use super::swarm::{Addresses, Pace, Swarm};
 use super::{Failure, PublishArgs, resolve, say, serve};
 use crate::flv;
 use crate::rtmp::url::Target;
@@ -22,10 +22,10 @@ pub(super) fn run(args: &PublishArgs) -> Result<ExitCode, Failure> {
     }
     serve::raise_open_files();
     let target = Target::from_url(url)?;
-    let address = resolve::lookup(&target.host, target.port)?[0];
+    let addresses = Addresses { list: resolve::lookup(&target.host, target.port)?, again: true };
     let mut swarm = Swarm::new(&tags, Pace { repeat, burst: Duration::ZERO, marked })?;
     for index in 0..streams {
-        swarm.publish(address, numbered(&target, index, streams), Duration::ZERO)?;
+        swarm.publish(&addresses, numbered(&target, index, streams), Duration::ZERO)?;
     }
     swarm.run(Instant::now() + PATIENCE, |seen| seen.started + seen.failed.0 == streams)?;
     if let Some(reason) = swarm.counters.failed.1 {
@@ -35,7 +35,8 @@ pub(super) fn run(args: &PublishArgs) -> Result<ExitCode, Failure> {
         let message = format!("{url}: no answer within {} s", PATIENCE.as_secs());
         return Err(message.into());
     }
-    say(&format!("publishing {} to {url} ({address}), {streams} stream(s)", file.display()));
+    say(&format!("publishing {} to {url}, {streams} stream(s)", file.display()));
+    swarm.verbose = true;
     let forever = Instant::now() + Duration::from_hours(24 * 3650);
     swarm.run(forever, |seen| {
         seen.finished + seen.failed.0 > 0 && seen.finished + seen.failed.0 >= seen.started.min(1)

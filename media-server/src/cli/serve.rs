@@ -4,16 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::{Failure, container, say};
+use super::{Failure, container, quit, say};
 use crate::children;
 use crate::conf::{Settings, support};
 use crate::core::{self, Core};
@@ -79,8 +78,8 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
         reload::watch(path, QUIET, watching, || SIGHUP)?;
     }
     children::start_through_self();
-    let running = Running::start_from(settings, version, Some(path.to_owned()))?;
-    let code = wait(&running, &signals);
+    let mut running = Running::start_from(settings, version, Some(path.to_owned()))?;
+    let code = quit::wait(&mut running, &signals);
     running.stop();
     drop(pid_file);
     Ok(code)
@@ -133,93 +132,15 @@ impl Drop for PidFile {
     }
 }
 
-/// Waits for signals until one means the end.
-fn wait(running: &Running, signals: &Receiver<i32>) -> ExitCode {
-    let server = &running.server;
-    while let Ok(signal) = signals.recv() {
-        match signal {
-            SIGHUP => {
-                // The result is in the log and the API.
-                let _ = reload::reload(server, server.path.as_deref());
-            }
-            SIGUSR1 => {
-                log::reopen();
-                tracing::info!("sig={signal}, the log file is opened again");
-            }
-            SIGQUIT => {
-                tracing::info!("sig={signal}, user start gracefully quit");
-                return grace(server, signals);
-            }
-            _ if server.settings().force_grace_quit => {
-                tracing::info!("sig={signal}, force_grace_quit makes it graceful");
-                return grace(server, signals);
-            }
-            _ => {
-                tracing::info!("sig={signal}, user terminate program, fast quit");
-                return ExitCode::SUCCESS;
-            }
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-/// Quits when the clients have gone: `grace_start_wait`, no new clients, wait for the old ones, `grace_final_wait`.
-fn grace(server: &Server, signals: &Receiver<i32>) -> ExitCode {
-    let settings = server.settings();
-    server.draining.store(true, Ordering::Relaxed);
-    tracing::info!("cleanup for quit signal fast=0, grace=1");
-    tracing::info!("start wait for {}ms", settings.grace_start_wait.as_millis());
-    let forced = settings.force_grace_quit;
-    if sleep(signals, settings.grace_start_wait, forced) {
-        return ExitCode::SUCCESS;
-    }
-    server.broadcast(|| Command::StopListening);
-    // What is ingested is a client that never leaves.
-    server.children.send(children::Order::Draining);
-    let since = Instant::now();
-    let mut told = 0;
-    loop {
-        let clients = server.stat.client_count();
-        if clients == 0 {
-            break;
-        }
-        let seconds = since.elapsed().as_secs();
-        if seconds >= told {
-            tracing::info!("wait for {clients} clients to leave, {seconds} s so far");
-            told = (seconds * 2).max(1).min(seconds + 32);
-        }
-        if sleep(signals, Duration::from_millis(100), forced) {
-            return ExitCode::SUCCESS;
-        }
-    }
-    tracing::info!("final wait for {}ms", settings.grace_final_wait.as_millis());
-    sleep(signals, settings.grace_final_wait, forced);
-    tracing::info!("srs gracefully quit");
-    ExitCode::SUCCESS
-}
-
-/// Sleeps; true when a signal says that it is enough. With `force_grace_quit` the SIGTERM that the kubelet sends after
-/// its preStop hook is expected and changes nothing.
-fn sleep(signals: &Receiver<i32>, time: Duration, forced: bool) -> bool {
-    let until = Instant::now() + time;
-    loop {
-        match signals.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(SIGTERM) if forced => tracing::info!("SIGTERM while quitting gracefully"),
-            Ok(SIGINT | SIGTERM) => return true,
-            Ok(_) => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
-        }
-    }
-}
-
 /// A server's threads.
 #[derive(Debug)]
 pub struct Running {
     /// What they share.
     pub server: Arc<Server>,
     threads: Vec<JoinHandle<()>>,
-    recorder: JoinHandle<()>,
-    children: JoinHandle<()>,
+    /// None when all is written.
+    recorder: Option<JoinHandle<()>>,
+    children: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -305,7 +226,7 @@ impl Running {
             }
         })?;
         server.children.send(children::Order::Configured(server.settings()));
-        Ok(Running { server, threads, recorder, children })
+        Ok(Running { server, threads, recorder: Some(recorder), children: Some(children) })
     }
 
     /// The address of a service, as the system chose it where the port was 0.
@@ -314,19 +235,26 @@ impl Running {
     }
 
     /// Closes everything and waits for the cores.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         self.server.broadcast(|| Command::Quit);
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             if thread.join().is_err() {
                 tracing::error!("a core ended by a panic");
             }
         }
-        self.server.children.send(children::Order::Quit);
-        if self.children.join().is_err() {
-            tracing::error!("the children's thread ended by a panic");
+        if let Some(children) = self.children.take() {
+            self.server.children.send(children::Order::Quit);
+            if children.join().is_err() {
+                tracing::error!("the children's thread ended by a panic");
+            }
         }
-        // Segments that are open are closed into their lists.
-        if self.server.recorder.send(Order::Quit).is_ok() && self.recorder.join().is_err() {
+        self.finish_recording();
+    }
+
+    /// Closes files that are open into their lists; nothing is recorded any more.
+    pub fn finish_recording(&mut self) {
+        let Some(recorder) = self.recorder.take() else { return };
+        if self.server.recorder.send(Order::Quit).is_ok() && recorder.join().is_err() {
             tracing::error!("the recorder ended by a panic");
         }
     }

@@ -14,7 +14,8 @@ const BLOCKS: &[Block] = &[
         path: "",
         names: "listen pid chunk_size max_connections daemon work_dir asprocess utc_time pithy_print_ms srs_log_tank \
                 srs_log_level srs_log_file ff_log_dir ff_log_level empty_ip_ok grace_start_wait grace_final_wait \
-                force_grace_quit disable_daemon_for_docker inotify_auto_reload auto_reload_for_docker in_docker \
+                force_grace_quit grace_deadline grace_handover disable_daemon_for_docker inotify_auto_reload \
+                auto_reload_for_docker in_docker \
                 server_id tcmalloc_release_rate query_latest_version first_wait_for_qlv circuit_breaker is_full \
                 heartbeat stats http_api http_server stream_caster srt_server rtc_server vhost threads \
                 max_streams_per_thread real_ip limits \

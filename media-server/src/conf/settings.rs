@@ -53,6 +53,10 @@ pub struct Settings {
     pub grace_final_wait: Duration,
     /// `force_grace_quit`.
     pub force_grace_quit: bool,
+    /// `grace_deadline`, this server's own: the process is gone so long after the first signal to quit gracefully.
+    pub grace_deadline: Option<Duration>,
+    /// `grace_handover`, this server's own: clients are moved to other servers within this time before the deadline.
+    pub grace_handover: Duration,
     /// `server_id`.
     pub server_id: Option<String>,
     /// `http_api`, where enabled.
@@ -212,6 +216,11 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
         grace_start_wait: Duration::from_millis(number(&root, "grace_start_wait", 2300u64)?),
         grace_final_wait: Duration::from_millis(number(&root, "grace_final_wait", 3200u64)?),
         force_grace_quit: root.on("force_grace_quit"),
+        grace_deadline: match root.value("grace_deadline") {
+            None => None,
+            Some(_) => Some(Duration::from_millis(number(&root, "grace_deadline", 0u64)?)),
+        },
+        grace_handover: Duration::from_millis(number(&root, "grace_handover", 30_000u64)?),
         server_id: root.value("server_id").map(str::to_owned),
         http_api: root.get("http_api").filter(|block| block.on("enabled")).map(http_api).transpose()?,
         http_server: root

@@ -117,6 +117,7 @@ impl Core {
             awaits_proxy,
             heard: false,
             place: None,
+            guest: (service.without_tls() != Service::Api).then(|| self.server.drain.guest()),
             service: service.without_tls(),
             id: ids::connection(),
             role,

@@ -9,6 +9,7 @@ use super::admit::Pending;
 use super::outgoing::Outgoing;
 use super::player::Player;
 use super::transport::Transport;
+use crate::drain::Guest;
 use crate::hooks::Watched;
 use crate::limits::Place;
 use crate::rtmp::session::Session;
@@ -88,6 +89,8 @@ pub(super) struct Conn {
     pub(super) heard: bool,
     /// Its place among the connections of its address, where that is limited.
     pub(super) place: Option<Place>,
+    /// Quitting waits for it.
+    pub(super) guest: Option<Guest>,
     /// Which port it came to.
     pub(super) service: Service,
     /// Its id in logs and API.

@@ -230,9 +230,10 @@ impl Core {
         // The socket has no other form than the one in `conn`: the handle is duplicated and the first one dropped.
         match duplicate(&conn.transport.socket) {
             Ok(stream) => {
-                let place = conn.place.take();
+                let (place, guest) = (conn.place.take(), conn.guest.take());
                 let tls = conn.transport.tls.take();
-                let handoff = Handoff { stream, tls, peer: conn.peer, service: conn.service, head, place };
+                let handoff =
+                    Handoff { stream, tls, peer: conn.peer, service: conn.service, head, place, guest };
                 if self.server.http.send(handoff).is_err() {
                     tracing::error!("the API has ended");
                 }

@@ -11,6 +11,7 @@ mod close;
 mod conn;
 mod edge;
 mod http;
+mod leave;
 mod links;
 mod outgoing;
 mod player;
@@ -212,7 +213,14 @@ impl Core {
                 }
                 self.reload_links();
             }
-            Command::StopListening => self.unlisten(|_| true),
+            Command::StopListening => {
+                // Who has connected already is served.
+                for listener in 0..self.listeners.len() {
+                    self.accept(listener);
+                }
+                self.unlisten(|(service, _)| service.without_tls() != Service::Api);
+            }
+            Command::Leave(index, id, how) => self.leave(index, &id, how),
             Command::Quit => self.quit = true,
         }
     }

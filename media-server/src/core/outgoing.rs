@@ -74,6 +74,7 @@ impl Core {
             awaits_proxy: false,
             heard: true,
             place: None,
+            guest: None,
             service: Service::Rtmp,
             id,
             role: Role::Outgoing(Box::new(outgoing)),
@@ -136,7 +137,8 @@ impl Core {
                 {
                     Next::Close(format!("{} is this server itself", conn.peer))
                 }
-                Ok(Some(Event::Connected(_))) => Next::Keep,
+                // A server that asks to connect again closes when it must; the stream is somewhere else then.
+                Ok(Some(Event::Connected(_) | Event::Reconnect(_))) => Next::Keep,
                 Ok(Some(Event::Started)) => self.outgoing_started(index, conn, &mut outgoing),
                 Ok(Some(Event::Redirect(url))) => self.outgoing_redirected(conn, &outgoing, &url),
                 Err(error) => {

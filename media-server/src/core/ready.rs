@@ -31,7 +31,7 @@ impl Core {
                 return Next::Close("the client does not read its answers".into());
             }
             if conn.closing && conn.out.is_empty() && !conn.transport.is_pending() {
-                return Next::Close("done".into());
+                return Self::shut(conn);
             }
             return Next::Keep;
         }
@@ -48,6 +48,7 @@ impl Core {
                 conn.deadline = Some(conn.deadline.unwrap_or(self.now + timeout));
                 Next::Keep
             }
+            Pumped::Left => self.part(conn),
             Pumped::Done => {
                 // Somebody may publish the same name again before the last words are out: that is another link's.
                 if player.relay && (!live || self.is_last(conn)) {
@@ -112,6 +113,8 @@ impl Core {
                         }
                     }
                     next = match &conn.role {
+                        // It was told the end.
+                        Role::Rtmp(_) if conn.closing => Next::Keep,
                         Role::Rtmp(_) => self.read_rtmp(index, &mut conn, &buffer[..count]),
                         Role::HttpHead(_) => self.read_http(index, &mut conn, &buffer[..count]),
                         Role::Outgoing(_) => self.read_outgoing(index, &mut conn, &buffer[..count]),

@@ -43,7 +43,7 @@ pub(super) fn probes() -> Router<Arc<Server>> {
     Router::new().route("/healthz", get(move || async move { plain(StatusCode::OK, "ok\n") })).route(
         "/readyz",
         get(move |State(server): State<Arc<Server>>| async move {
-            match server.draining.load(Ordering::Relaxed) {
+            match server.drain.has_begun() {
                 true => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
                 false => plain(StatusCode::OK, "ok\n"),
             }
@@ -328,8 +328,25 @@ fn own(server: &Server) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "connections": server.connections.load(Ordering::Relaxed),
-        "draining": server.draining.load(Ordering::Relaxed),
+        "drain": drain(server),
         "reloads": { "succeeded": reloads.succeeded, "failed": reloads.failed, "error": reloads.error },
+    })
+}
+
+/// How far quitting has come.
+fn drain(server: &Server) -> Value {
+    let status = server.drain.status();
+    let millis = |time: std::time::SystemTime| {
+        time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    };
+    let (publishers, players) = server.stat.publishers_and_players();
+    json!({
+        "state": status.phase.name(),
+        "since_ms": status.since.map(millis),
+        "deadline_ms": status.deadline.map(millis),
+        "publishers": publishers,
+        "players": players,
+        "connections": server.drain.guests(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -30,6 +31,7 @@ impl Collector for Now {
         let reloads = server.reloads();
         let live = server.sources.live();
         let recording = &server.recording;
+        let status = server.drain.status();
         let stalled = recording.stalled.load(Ordering::Relaxed) as usize;
         let gauges = [
             ("recorder_stalled", "Folders that take no writes at the moment", stalled),
@@ -42,8 +44,24 @@ impl Collector for Now {
             (
                 "draining",
                 "1 while the server waits for its clients to leave",
-                usize::from(server.draining.load(Ordering::Relaxed)),
+                usize::from(server.drain.has_begun()),
             ),
+            (
+                "drain_phase",
+                "0 serving, 1 start wait, 2 waiting, 3 handover, 4 final wait",
+                status.phase as usize,
+            ),
+            (
+                "drain_since",
+                "When quitting began, in seconds of 1970; 0 while serving",
+                seconds(status.since),
+            ),
+            (
+                "drain_deadline",
+                "When the process is gone, in seconds of 1970; 0 without a deadline",
+                seconds(status.deadline),
+            ),
+            ("drain_connections", "Connections that quitting waits for", server.drain.guests()),
             ("config_good", "0 when the last reload was refused", usize::from(reloads.error.is_none())),
         ];
         for (name, help, value) in gauges {
@@ -71,6 +89,10 @@ impl Collector for Now {
         }
         Ok(())
     }
+}
+
+fn seconds(time: Option<SystemTime>) -> usize {
+    time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs() as usize)
 }
 
 /// The registry of a server.

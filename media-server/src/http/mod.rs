@@ -76,6 +76,7 @@ async fn serve(server: &Arc<Server>, mut handoffs: UnboundedReceiver<Handoff>) {
         tokio::spawn(async move {
             let peer = handoff.peer;
             let _place = handoff.place.take();
+            let _guest = handoff.guest.take();
             if let Err(error) = connection(handoff, router, server).await {
                 tracing::debug!("{peer}: {error}");
             }
@@ -95,6 +96,15 @@ async fn connection(
         None => Box::pin(socket),
         Some(session) => Box::pin(TlsStream::new(socket, session)),
     };
+    let files = handoff.service == Service::Http;
+    let of_drain = Arc::clone(&server);
+    let drain = async move {
+        match files {
+            true => of_drain.drain.closed().await,
+            // The API tells to the end how far it is.
+            false => std::future::pending().await,
+        }
+    };
     let patience = server.settings().limits.send_timeout;
     let io = TokioIo::new(Rewound { head: handoff.head, read: 0, stream, patience, stalled: None });
     let peer = handoff.peer;
@@ -106,14 +116,20 @@ async fn connection(
         request.extensions_mut().insert(Peer(SocketAddr::new(client, peer.port())));
         std::future::ready(request)
     }));
-    hyper::server::conn::http1::Builder::new()
+    let connection = hyper::server::conn::http1::Builder::new()
         .title_case_headers(true)
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(64 << 10)
-        .serve_connection(io, TowerToHyperService::new(router))
-        .await?;
-    Ok(())
+        .serve_connection(io, TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    tokio::select! {
+        result = &mut connection => return Ok(result?),
+        () = drain => {}
+    }
+    // What is being answered is answered to its end; the next request goes to another server.
+    connection.as_mut().graceful_shutdown();
+    Ok(connection.await?)
 }
 
 /// A socket whose first bytes were read already.

@@ -1,5 +1,6 @@
 //! The server's answers to commands: their fields and order are SRS's, which old players and encoders rely on.
 
+use super::farewell::{CAPS_RECONNECT, RECONNECT_REQUEST};
 use super::session::{Identity, MAX_MEDIA, Session};
 use super::{OUT_CHUNK_SIZE, STREAM_ID, WINDOW, chunk, message_type};
 use crate::amf0::{self, Value};
@@ -78,8 +79,8 @@ impl Session {
         let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
         let info = Value::Object(vec![
             field("level", "status"),
-            field("code", "NetConnection.Connect.ReconnectRequest"),
-            field("description", "The stream is at another server"),
+            field("code", RECONNECT_REQUEST),
+            field("description", "Another server goes on with the stream"),
             field("tcUrl", tc_url),
         ]);
         chunk::command(out, &[Value::string("onStatus"), Value::Number(0.0), Value::Null, info]);
@@ -110,7 +111,7 @@ fn capabilities() -> [(String, Value); 4] {
         ("fourCcList".to_owned(), Value::StrictArray(four_ccs.map(Value::string).to_vec())),
         ("videoFourCcInfoMap".to_owned(), any()),
         ("audioFourCcInfoMap".to_owned(), any()),
-        ("capsEx".to_owned(), Value::Number(MOD_EX + TIMESTAMP_NANO_OFFSET)),
+        ("capsEx".to_owned(), Value::Number(f64::from(CAPS_RECONNECT) + MOD_EX + TIMESTAMP_NANO_OFFSET)),
     ]
 }
 
@@ -134,7 +135,7 @@ pub(super) fn status(out: &mut Vec<u8>, command: &str, code: &str, description: 
 }
 
 /// User Control Message about the one stream.
-fn stream_control(out: &mut Vec<u8>, event: u8) {
+pub(super) fn stream_control(out: &mut Vec<u8>, event: u8) {
     let [a, b, c, d] = STREAM_ID.to_be_bytes();
     chunk::control(out, message_type::USER_CONTROL, &[0, event, a, b, c, d]);
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::chunk::{self, Reader};
+use super::farewell::{CAPS_RECONNECT, RECONNECT_REQUEST};
 use super::session::Identity;
 use super::url::Target;
 use super::{Error, OUT_CHUNK_SIZE, STREAM_ID, WINDOW, handshake, message_type};
@@ -47,6 +48,8 @@ pub enum Event<'a> {
     Started,
     /// The stream is at that URL: SRS's "RTMP 302".
     Redirect(String),
+    /// The server is about to go and asks to connect again, perhaps to another URL; media go on until then.
+    Reconnect(Option<String>),
     /// Media of the stream that is played.
     Media(TagKind, u32, Cow<'a, [u8]>),
 }
@@ -178,6 +181,7 @@ impl Client {
             ("audioCodecs".to_owned(), Value::Number(4071.0)),
             ("videoCodecs".to_owned(), Value::Number(252.0)),
             ("videoFunction".to_owned(), Value::Number(1.0)),
+            ("capsEx".to_owned(), Value::Number(f64::from(CAPS_RECONNECT))),
         ]);
         command(out, 128, 3, 0, &[Value::string("connect"), Value::Number(CONNECT), fields]);
         chunk::control(out, message_type::SET_CHUNK_SIZE, &(OUT_CHUNK_SIZE as u32).to_be_bytes());
@@ -204,6 +208,11 @@ impl Client {
                     |field: &str| info.and_then(|i| i.get(field)).and_then(Value::as_str).unwrap_or_default();
                 if let Some(url) = info.and_then(redirect) {
                     return Ok(Some(Event::Redirect(url)));
+                }
+                if text("code") == RECONNECT_REQUEST {
+                    return Ok(Some(Event::Reconnect(
+                        Some(text("tcUrl").to_owned()).filter(|url| !url.is_empty()),
+                    )));
                 }
                 if text("level") == "error" {
                     return Err(Error::Refused(describe(&values)));
@@ -405,6 +414,7 @@ mod tests {
                     Event::Media(kind, time, _) => saw_client.push(format!("{kind:?} {time}")),
                     Event::Connected(_) => {}
                     Event::Redirect(url) => saw_client.push(url),
+                    Event::Reconnect(url) => saw_client.push(url.unwrap_or_default()),
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::answers::{pause_answer, play_started, result, status};
 use super::chunk;
+use super::farewell::CAPS_RECONNECT;
 use super::session::{Connect, Event, Follows, MAX_COMMAND, PublishKind, Session};
 use super::url::Target;
 use super::{Error, STREAM_ID};
@@ -135,8 +136,7 @@ fn read_connect(arguments: Option<&Value>, args: Option<&Value>, count: usize) -
     let caps = arguments.and_then(|fields| fields.get("capsEx")).and_then(Value::as_number);
     let follows = match caps {
         _ if args.is_some_and(|args| args.get("srs_sig").is_some()) => Follows::Redirect,
-        // The first bit is Reconnect (Enhanced RTMP v2).
-        Some(caps) if caps as u64 & 1 == 1 => Follows::Reconnect,
+        Some(caps) if caps as u64 & u64::from(CAPS_RECONNECT) != 0 => Follows::Reconnect,
         _ => Follows::Nothing,
     };
     Ok(Connect { tc_url, page_url: text("pageUrl"), swf_url: text("swfUrl"), target, follows, enhanced })

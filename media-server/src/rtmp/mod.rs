@@ -7,6 +7,7 @@ mod answers;
 pub mod chunk;
 pub mod client;
 mod commands;
+pub mod farewell;
 pub mod handshake;
 pub mod session;
 pub mod url;

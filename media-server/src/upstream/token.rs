@@ -58,7 +58,7 @@ async fn ask(mut stream: TcpStream, relay: &Relay) -> Result<(), String> {
             match event {
                 Event::Connected(_) => return Ok(()),
                 Event::Redirect(url) => return Err(format!("redirected to {url}")),
-                Event::Started | Event::Media(..) => {}
+                Event::Started | Event::Media(..) | Event::Reconnect(_) => {}
             }
         }
     }

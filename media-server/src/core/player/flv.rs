@@ -46,7 +46,7 @@ pub(super) fn write(
     let mut total = 0;
     let mut slices_needed = 0;
     // Answers that came while a batch was written in part go out behind it.
-    let last = if conn.out.is_empty() { view.head().max(next + 1) } else { next + 1 };
+    let last = if conn.out.is_empty() { player.end(view).max(next + 1) } else { next + 1 };
     for (count, sequence) in (next..last).enumerate() {
         let Some(batch) = (if sequence == next { Some(first) } else { view.get(sequence) }) else { break };
         // A payload is one slice and one more for each further chunk; a header stands before each, a tail at the end.

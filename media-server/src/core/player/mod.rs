@@ -6,6 +6,7 @@
 
 mod flv;
 mod format;
+mod leaving;
 mod remuxed;
 mod rtmp;
 
@@ -58,6 +59,8 @@ pub(super) struct Player {
     pub(super) relay: bool,
     /// The head of an HTTP answer, sent with the first media.
     head: Option<Box<[u8]>>,
+    /// It is to go on at another server.
+    leaving: Option<leaving::Leaving>,
 }
 
 /// How far a player got.
@@ -65,6 +68,8 @@ pub(super) struct Player {
 pub(super) enum Pumped {
     /// Everything there was is sent.
     Done,
+    /// It has got all that it gets before it leaves.
+    Left,
     /// The socket takes no more.
     Blocked,
     /// The connection broke.
@@ -96,6 +101,7 @@ impl Player {
             raw_time,
             relay: false,
             head,
+            leaving: None,
         }
     }
 
@@ -233,6 +239,9 @@ fn pump_player(
             if conn.blocked {
                 return Pumped::Blocked;
             }
+        }
+        if player.partial.is_none() && player.has_left(view) {
+            return Pumped::Left;
         }
         let Some(mut next) = player.next else {
             match player.join_at(view, source) {

@@ -68,7 +68,7 @@ pub(super) fn write(
     let mut count = 0;
     let mut total = 0;
     // Answers that came while a batch was written in part go out behind it.
-    let last = if conn.out.is_empty() { view.head().max(next + 1) } else { next + 1 };
+    let last = if conn.out.is_empty() { player.end(view).max(next + 1) } else { next + 1 };
     for sequence in next..last {
         let Some(batch) = (if sequence == next { Some(first) } else { view.get(sequence) }) else { break };
         if count == MAX_BATCHES || total >= MAX_WRITE {

@@ -32,7 +32,7 @@ pub(super) fn write(conn: &mut Conn, player: &Player, view: &View, next: u64, fi
     let mut total = slices[0].len();
     let mut count = 1;
     // Answers that came while a batch was written in part go out behind it.
-    let last = if conn.out.is_empty() { view.head() } else { next + 1 };
+    let last = if conn.out.is_empty() { player.end(view) } else { next + 1 };
     for sequence in next + 1..last {
         let Some(batch) = view.get(sequence) else { break };
         if count == MAX_SLICES || total >= MAX_WRITE || player.private & batch.kinds != 0 {
