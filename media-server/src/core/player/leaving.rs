@@ -33,10 +33,12 @@ impl Player {
             Leaving::At(at) => return next >= at,
             Leaving::From(from) => from.max(next),
         };
-        let waits = next < view.head();
-        let ended = !view.live && !waits;
+        if !view.live {
+            // The stream has left before it: what is there is the end.
+            return self.paused || next >= view.head();
+        }
         let audio = self.format.container.is_audio() || view.headers.video.is_none();
-        if self.paused || ended || audio {
+        if self.paused || audio {
             return true;
         }
         let keyframe = (from..view.head()).find(|sequence| view.get(*sequence).is_some_and(|b| b.keyframe));
@@ -128,7 +130,11 @@ mod tests {
         let mut ended = player(12);
         ended.leave(false);
         assert!(!ended.has_left(&frames));
-        assert!(ended.has_left(&View { live: false, ..view(&[true, false]) }));
+        let over = View { live: false, headers: Arc::default(), ..view(&[true, false]) };
+        assert!(ended.has_left(&over));
+        let mut behind = player(11);
+        behind.leave(false);
+        assert!(!behind.has_left(&over), "what came before the end is still sent");
         let mut audio = player(11);
         audio.leave(false);
         assert!(audio.has_left(&View { headers: Arc::default(), ..view(&[true, false]) }));
