@@ -8,6 +8,8 @@ import { bitrate, origin, query, server, setText } from "../console/common.js";
 /** The waits between attempts, in milliseconds: doubled from the first to the last. */
 const FIRST_WAIT = 500;
 const LAST_WAIT = 10000;
+/** Viewers who come back after a clean end are spread over so many milliseconds. */
+const SOON = 200;
 /** Without progress for so long, a connection counts as broken. */
 const STALLED = 12000;
 /** Playing for so long forgets earlier failures. */
@@ -120,11 +122,11 @@ class Session {
     }
   }
 
-  /** Takes a connection down and plans the next. */
-  broken(why) {
+  /** Takes a connection down and plans the next, the first one `soon`. */
+  broken(why, soon = false) {
     if (this.#ended || this.#timer) return;
     this.#drop();
-    const wait = this.#wait * (0.75 + Math.random() / 2);
+    const wait = soon && this.#wait === FIRST_WAIT ? Math.random() * SOON : this.#wait * (0.75 + Math.random() / 2);
     this.#wait = Math.min(this.#wait * 2, LAST_WAIT);
     show("waiting", `${why}. Trying again in ${(wait / 1000).toFixed(wait < 10000 ? 1 : 0)} s …`);
     this.#timer = setTimeout(() => {
@@ -179,7 +181,8 @@ class Session {
       else if (info?.code) this.broken(`The server answers HTTP ${info.code}`);
       else this.broken(kind === mpegts.ErrorTypes.NETWORK_ERROR ? "The connection broke" : `The stream can't be read (${detail})`);
     });
-    player.on(mpegts.Events.LOADING_COMPLETE, () => this.broken("The stream ended"));
+    // A server that goes ends its answers cleanly: another one goes on with the stream already.
+    player.on(mpegts.Events.LOADING_COMPLETE, () => this.broken("The stream ended", true));
     player.on(mpegts.Events.MEDIA_INFO, (info) => {
       this.#codecs = [info.videoCodec, info.audioCodec].filter(Boolean).join(", ");
       this.#hevc(info.videoCodec);
