@@ -128,6 +128,7 @@ impl Core {
             player: None,
             stat: None,
             owner: None,
+            taken: 0,
             closing: false,
             pending: None,
             watched: None,

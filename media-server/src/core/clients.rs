@@ -54,7 +54,7 @@ impl Core {
     }
 
     pub(super) fn stop_playing(&mut self, conn: &mut Conn) {
-        let Some(player) = conn.player.take() else { return };
+        let Some(player) = conn.take_player() else { return };
         self.tell(conn, "on_stop", &[]);
         self.forget_client(conn);
         let Some(Some(wheel)) = self.wheels.get_mut(player.entry) else { return };

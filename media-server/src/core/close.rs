@@ -68,6 +68,15 @@ impl Core {
         for index in 0..self.conns.len() {
             let Some(conn) = &self.conns[index] else { continue };
             if conn.deadline.is_some_and(|deadline| deadline <= self.now) {
+                if conn.player.is_some() && conn.blocked {
+                    // The system tells of room only when there is much of it: a slow player may have taken some since.
+                    self.writable(index);
+                    let is_late = |conn: &Conn| conn.deadline.is_some_and(|deadline| deadline <= self.now);
+                    if !self.conns[index].as_ref().is_some_and(|conn| is_late(conn)) {
+                        continue;
+                    }
+                }
+                let Some(conn) = &self.conns[index] else { continue };
                 let reason = match (&conn.publisher, &conn.player) {
                     (Some(_), _) => "the publisher sent nothing in time",
                     (_, Some(_)) => "the player took nothing in time",

@@ -39,6 +39,12 @@ impl Out {
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
+
+    /// Puts bytes before all that is left.
+    pub(super) fn put_first(&mut self, bytes: &[u8]) {
+        self.bytes.splice(..self.written, bytes.iter().copied());
+        self.written = 0;
+    }
 }
 
 /// A publisher's part of a connection.
@@ -117,6 +123,8 @@ pub(super) struct Conn {
     pub(super) left: Option<(u64, u64)>,
     /// The server that has the stream it plays, in an origin cluster.
     pub(super) owner: Option<Endpoint>,
+    /// Bytes that the peer's side has taken.
+    pub(super) taken: u64,
     /// It is closed when everything is written.
     pub(super) closing: bool,
 }
@@ -146,7 +154,9 @@ impl Conn {
 
     /// Writes what the transport has taken; false when the connection broke.
     pub(super) fn flush_transport(&mut self) -> bool {
+        let before = self.transport.pending_len();
         let flushed = self.transport.flush();
+        self.taken += before.saturating_sub(self.transport.pending_len()) as u64;
         self.blocked |= matches!(flushed, Ok(false));
         flushed.is_ok()
     }
@@ -187,8 +197,16 @@ impl Conn {
         true
     }
 
+    /// It plays no more; an answer will not stand inside a batch that is written in part.
+    pub(super) fn take_player(&mut self) -> Option<Box<Player>> {
+        let player = self.player.take()?;
+        self.out.put_first(player.rest());
+        Some(player)
+    }
+
     /// Counts sent bytes for the API.
-    pub(super) fn count_sent(&self, bytes: usize) {
+    pub(super) fn count_sent(&mut self, bytes: usize) {
+        self.taken += bytes as u64;
         if let Some(stat) = &self.stat {
             stat.traffic.add_send(bytes);
         }

@@ -37,6 +37,7 @@ impl Core {
         }
         let Some(entry) = conn.player.as_ref().map(|player| player.entry) else { return Next::Keep };
         let Some(Some(wheel)) = self.wheels.get_mut(entry) else { return Next::Keep };
+        let before = conn.taken;
         let result = player::pump(conn, &wheel.source, &wheel.view, &mut self.scratch);
         let live = wheel.view.live;
         let Some(player) = &conn.player else { return Next::Keep };
@@ -45,7 +46,9 @@ impl Core {
             Pumped::Closed => Next::Close("the connection broke".into()),
             Pumped::Blocked => {
                 let timeout = self.server.settings().limits.send_timeout;
-                conn.deadline = Some(conn.deadline.unwrap_or(self.now + timeout));
+                // Who is slow but takes something stays.
+                let kept = conn.deadline.filter(|_| conn.taken == before);
+                conn.deadline = Some(kept.unwrap_or(self.now + timeout));
                 Next::Keep
             }
             Pumped::Left => self.part(conn),

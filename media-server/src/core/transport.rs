@@ -80,7 +80,12 @@ impl Transport {
 
     /// Something was taken and not written.
     pub(super) fn is_pending(&self) -> bool {
-        self.tls.as_ref().is_some_and(|session| session.pending_len() > 0)
+        self.pending_len() > 0
+    }
+
+    /// Bytes that were taken and not written.
+    pub(super) fn pending_len(&self) -> usize {
+        self.tls.as_ref().map_or(0, |session| session.pending_len())
     }
 
     /// What comes next is work for the CPU: a step of a handshake.

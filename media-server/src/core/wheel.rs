@@ -82,7 +82,9 @@ impl Wheel {
     /// Brings the view up to date.
     pub(super) fn sync(&mut self, core: usize, now: Instant) {
         let before = (self.view.head(), self.view.live);
-        self.source.sync(core, self.needed, &mut self.view, now);
+        // Until its players have told what they need, that is what comes from now on.
+        let needed = (self.players > 0).then(|| self.needed.unwrap_or(before.0));
+        self.source.sync(core, needed, &mut self.view, now);
         if before != (self.view.head(), self.view.live) {
             self.fresh = true;
             self.rotor.begin(self.slots[0].len(), self.source.players(), now);
@@ -104,10 +106,8 @@ impl Wheel {
     pub(super) fn note_needed(&mut self, next: Option<u64>) {
         if let Some(next) = next {
             self.turn_needed = Some(self.turn_needed.map_or(next, |least| least.min(next)));
-            // Before the first whole turn the least seen so far is the best that is known.
-            if self.needed.is_none() {
-                self.needed = Some(next);
-            }
+            // A whole turn may raise it; who has just joined may need what is older.
+            self.needed = Some(self.needed.map_or(next, |least| least.min(next)));
         }
     }
 

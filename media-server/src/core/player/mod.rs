@@ -18,7 +18,7 @@ pub(super) use format::{Container, Format, Framing};
 use super::conn::Conn;
 use crate::flv::{TagKind, file_header, push_tag};
 use crate::rtmp::{OUT_CHUNK_SIZE, STREAM_ID, chunk};
-use crate::source::{Batch, Remux, Source, View, chunk_stream};
+use crate::source::{Batch, Remux, SCRIPT, Source, View, chunk_stream, kind_bit};
 
 /// The most slices of one write.
 const MAX_SLICES: usize = 256;
@@ -26,6 +26,8 @@ const MAX_SLICES: usize = 256;
 const MAX_WRITE: usize = 256 << 10;
 /// All kinds of messages need a private header.
 const ALL: u8 = 7;
+/// Audio and video.
+const MEDIA: u8 = ALL & !SCRIPT;
 
 /// A cursor.
 #[expect(clippy::struct_excessive_bools, reason = "they do not depend on one another")]
@@ -45,6 +47,10 @@ pub(super) struct Player {
     partial: Option<Arc<Batch>>,
     /// The ring's timestamp that is this player's 0.
     base: Option<i64>,
+    /// It has got what stands at the start of a stream.
+    joined: bool,
+    /// It joins again when the batch that is written in part has gone out.
+    rejoins: bool,
     /// Kinds of messages whose next one needs a full header.
     private: u8,
     /// The player asked for a pause.
@@ -94,6 +100,8 @@ impl Player {
             offset: 0,
             partial: None,
             base: None,
+            joined: false,
+            rejoins: false,
             private: ALL,
             paused: false,
             waited: false,
@@ -117,7 +125,18 @@ impl Player {
 
     /// Goes on at the newest point to join, after a pause or when it was too slow.
     pub(super) fn rejoin(&mut self) {
-        self.next = None;
+        match self.partial {
+            Some(_) => self.rejoins = true,
+            None => self.next = None,
+        }
+    }
+
+    /// What is still to be written of a batch that was written in part, where that is the ring's own layout.
+    pub(super) fn rest(&self) -> &[u8] {
+        match &self.partial {
+            Some(batch) if self.format == Format::RTMP => &batch.bytes[self.offset..],
+            _ => &[],
+        }
     }
 
     /// Messages that wait for it, at most `enough` are counted.
@@ -144,13 +163,13 @@ impl Player {
 
     /// What a player gets before the first frame.
     fn join(&mut self, view: &View, at: u64, out: &mut Vec<u8>) {
-        let again = self.base.is_some();
+        let again = std::mem::replace(&mut self.joined, true);
         self.next = Some(at);
         self.private = ALL;
         if self.base.is_none() {
             self.base = match self.raw_time {
                 true => Some(0),
-                false => view.get(at).map(|batch| batch.frames[0].timestamp),
+                false => first_time(view, at),
             };
         }
         if let Some(head) = self.head.take() {
@@ -166,8 +185,9 @@ impl Player {
             _ => {}
         }
         let headers = &view.headers;
-        let time =
-            if again { view.get(at).map_or(0, |batch| self.time(batch.frames[0].timestamp)) } else { 0 };
+        let at_join = view.get(at).map(|batch| batch.frames[0].timestamp);
+        let newest = || view.batches.back().map(|batch| batch.last_timestamp);
+        let time = at_join.or_else(newest).filter(|_| again).map_or(0, |time| self.time(time));
         for (kind, payload) in [
             (TagKind::Script, &headers.metadata),
             (TagKind::Audio, &headers.audio),
@@ -194,6 +214,22 @@ impl Player {
     fn current(&self, view: &View, sequence: u64) -> Option<Arc<Batch>> {
         self.partial.clone().or_else(|| view.get(sequence).cloned())
     }
+}
+
+/// The least of audio's and video's first timestamps from a batch on: counted from there, both keep their distance.
+fn first_time(view: &View, at: u64) -> Option<i64> {
+    let mut seen = 0;
+    let mut least = None;
+    for frame in (at..view.head()).filter_map(|sequence| view.get(sequence)).flat_map(|batch| &batch.frames) {
+        if seen & kind_bit(frame.kind) == 0 {
+            seen |= kind_bit(frame.kind);
+            least = Some(least.map_or(frame.timestamp, |least: i64| least.min(frame.timestamp)));
+        }
+        if seen & MEDIA == MEDIA {
+            break;
+        }
+    }
+    least
 }
 
 /// Bytes written, and whether the socket takes no more.
@@ -231,6 +267,9 @@ fn pump_player(
     scratch: &mut Scratch,
 ) -> Pumped {
     loop {
+        if player.partial.is_none() && std::mem::take(&mut player.rejoins) {
+            player.next = None;
+        }
         // An answer must not stand inside a batch that is written in part.
         if player.partial.is_none() && !conn.out.is_empty() {
             if !conn.flush() {
@@ -262,7 +301,7 @@ fn pump_player(
         }
         let Some(batch) = player.current(view, next) else { return Pumped::Done };
         if player.base.is_none() {
-            player.base = Some(batch.frames[0].timestamp);
+            player.base = first_time(view, next);
         }
         let container = player.format.container;
         if container == Container::Rtmp && player.partial.is_none() && player.private & batch.kinds != 0 {
@@ -311,3 +350,6 @@ fn pump_player(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
