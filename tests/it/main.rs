@@ -7,6 +7,8 @@ mod drift;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod live;
@@ -16,3 +18,5 @@ mod quick_start;
 mod reads_only;
 #[cfg(test)]
 mod still_unready;
+#[cfg(test)]
+mod tutorial;

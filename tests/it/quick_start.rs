@@ -1,58 +1,21 @@
 //! The main job on real input: `up`, a real publisher, real players, all from outside the cluster.
 
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use cluster::testing::{TestNamespace, wait_for};
-use stackctl_tests::media;
 use stackctl_tests::stackctl::Stackctl;
+use stackctl_tests::{http, media};
 
 use crate::harness::{FIXTURES, node};
-
-/// The name under which the tests load the media server's image.
-pub(crate) const IMAGE: &str = "ossrs/srs:test";
-
-/// The image, made and loaded once for this binary.
-pub(crate) fn load_image() {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        cluster::packages::ensure(&["busybox-static"]).expect("busybox");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let archive = folder.path().join("image.tar");
-        let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-        let build = Command::new(FIXTURES)
-            .args(["image", "build", "--tag", IMAGE, "--output"])
-            .arg(&archive)
-            .current_dir(workspace)
-            .output()
-            .expect("stackctl starts");
-        assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
-        let load = Command::new(FIXTURES)
-            .args(["image", "load"])
-            .arg(&archive)
-            .env("CONTAINERD_ADDRESS", node().dir().containerd_socket())
-            .output()
-            .expect("stackctl starts");
-        assert!(load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
-    });
-}
+use crate::images::{SRS as IMAGE, load_media_server};
 
 /// What the media server's API answers; nothing if it doesn't listen yet.
 fn get(address: &str, path: &str) -> Option<serde_json::Value> {
-    use std::io::{Read as _, Write as _};
-    let mut connection = std::net::TcpStream::connect(format!("{address}:1985")).ok()?;
-    connection.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    write!(connection, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).ok()?;
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    // The body may be chunked; the JSON in it is one piece.
-    serde_json::from_str(body.get(body.find('{')?..=body.rfind('}')?)?).ok()
+    serde_json::from_str(&http::text(address, 1985, path)?).ok()
 }
 
 fn namespace(label: &str) -> (TestNamespace, Stackctl) {
-    load_image();
+    load_media_server(node());
     let namespace = node().namespace(label).expect("a namespace");
     let stackctl = Stackctl::new(FIXTURES, &namespace);
     (namespace, stackctl)

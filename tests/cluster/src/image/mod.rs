@@ -3,6 +3,8 @@
 //! An OCI image layout (image-spec 1.0): `oci-layout`, `index.json` and `blobs/sha256/…`. `ctr images import` takes the
 //! image's name from the annotation `io.containerd.image.name`.
 
+mod nginx;
+
 use std::{fs, path::Path};
 
 use serde_json::json;
