@@ -339,16 +339,21 @@ fn build_command() -> Result<PathBuf> {
     if let Some(target) = profile.parent() {
         cargo.arg("--target-dir").arg(target);
     }
-    // What cargo tells the test that runs would be taken for a change of what build scripts look at.
-    let about_this_test = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
-    for (name, _) in std::env::vars_os() {
-        if about_this_test.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-            cargo.env_remove(name);
-        }
-    }
+    forget_this_test(&mut cargo);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
     command::run(&mut cargo)?;
     Ok(profile.join("cluster"))
+}
+
+/// Takes out of a command's environment what cargo tells the test that runs: a cargo that the command starts would take
+/// it for a change of what build scripts look at, and build everything again.
+pub fn forget_this_test(command: &mut Command) {
+    let about_this_test = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if about_this_test.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
 }
