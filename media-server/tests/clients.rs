@@ -201,6 +201,41 @@ fn an_address_has_so_many_connections_and_a_silent_one_so_much_time() {
 }
 
 #[test]
+fn clients_of_a_proxy_are_counted_by_their_own_addresses() {
+    let forwarded = TestServer::start(
+        "http_remux { enabled on; }",
+        "real_ip { trusted 127.0.0.1; x_forwarded_for on; } limits { connections_per_ip 1; }",
+    );
+    let ask = |name: &str, ip: &str| {
+        send(
+            &forwarded,
+            Service::Http,
+            &get(&format!("/live/{name}.flv"), &format!("X-Forwarded-For: {ip}\r\n")),
+        )
+    };
+    let first = ask("first", "203.0.113.7");
+    assert_eq!(ip_of(&forwarded, "first"), "203.0.113.7");
+    let _second = ask("second", "203.0.113.8");
+    assert_eq!(ip_of(&forwarded, "second"), "203.0.113.8");
+    assert_closes(&mut ask("third", "203.0.113.7"), "one too many");
+    drop(first);
+    wait_until("it has left", || forwarded.running().server.stat.client_count() == 1);
+    let _again = ask("again", "203.0.113.7");
+    assert_eq!(ip_of(&forwarded, "again"), "203.0.113.7");
+
+    let prefixed = TestServer::start("", "limits { connections_per_ip 1; }");
+    let publish = |name: &str, last: u8| {
+        let prefix = [0xf3, 0, 4, 203, 0, 113, last];
+        send(&prefixed, Service::Rtmp, &[&prefix[..], &rtmp(true, name, "")].concat())
+    };
+    let _first = publish("first", 7);
+    assert_eq!(ip_of(&prefixed, "first"), "203.0.113.7");
+    let _second = publish("second", 8);
+    assert_eq!(ip_of(&prefixed, "second"), "203.0.113.8");
+    assert_closes(&mut publish("third", 7), "one too many");
+}
+
+#[test]
 fn probes_leave_no_line_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

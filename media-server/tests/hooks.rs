@@ -86,6 +86,39 @@ fn who_is_refused_neither_publishes_nor_plays() {
 }
 
 #[test]
+fn a_publisher_that_comes_too_late_is_told_of_too() {
+    let (address, seen) = service(|_| "0");
+    let server = TestServer::start(&hooks(address), "");
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    server.wait_for_stream("livestream");
+    let mut late = publish(&media(), &server.rtmp("live/livestream"));
+    assert!(!late.0.wait().unwrap().success());
+    wait_until("its end is told", || actions(&seen).iter().any(|action| action == "on_unpublish"));
+    let bodies = seen.lock().unwrap().clone();
+    let id = |action: &str| {
+        let mut bodies = bodies.iter().rev();
+        bodies.find(|body| body["action"] == action).unwrap()["client_id"].clone()
+    };
+    assert_eq!(id("on_publish"), id("on_unpublish"), "not the first one's");
+    assert_eq!(bodies.iter().filter(|body| body["action"] == "on_unpublish").count(), 1);
+}
+
+#[test]
+fn a_socket_for_both_protocols_tells_the_plain_address() {
+    let (address, seen) = service(|_| "0");
+    let text = format!("listen [::]:0; daemon off; vhost __defaultVhost__ {{ {} }}", hooks(address));
+    let version = media_server::server::Version::parse("4.0.271").unwrap();
+    let running =
+        media_server::cli::Running::start(media_server::conf::from_text(&text).unwrap(), version).unwrap();
+    let port = running.address(media_server::server::Service::Rtmp).unwrap().port();
+    let publisher = publish(&media(), &format!("rtmp://127.0.0.1:{port}/live/livestream"));
+    wait_until("it is asked for", || actions(&seen).iter().any(|action| action == "on_publish"));
+    assert!(seen.lock().unwrap().iter().all(|body| body["ip"] == "127.0.0.1"), "{seen:?}");
+    drop(publisher);
+    running.stop();
+}
+
+#[test]
 fn a_service_that_is_down_refuses() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = TestServer::start(&hooks(gone), "");

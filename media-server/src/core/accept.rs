@@ -1,7 +1,7 @@
 //! Listeners, and connections on their way in: the first core accepts and hands each to the core with the fewest.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use crate::ids;
 use crate::rtmp::session::Session;
 use crate::server::{Command, Service};
 use crate::tls;
+
+/// Why a connection beyond `connections_per_ip` ends.
+pub(super) const TOO_MANY: &str = "its address has too many connections";
 
 impl Core {
     /// Accepts from a listener; `address` is its name in the configuration.
@@ -49,7 +52,9 @@ impl Core {
             let Some(Some((socket, service, _))) = self.listeners.get(listener) else { return };
             let service = *service;
             match socket.accept() {
-                Ok((stream, peer)) => {
+                Ok((stream, mut peer)) => {
+                    // A socket for both protocols calls 1.2.3.4 ::ffff:1.2.3.4.
+                    peer.set_ip(peer.ip().to_canonical());
                     let limit = self.server.settings().max_connections;
                     let count = self.server.connections.load(Ordering::Relaxed);
                     if count >= limit {
@@ -142,11 +147,25 @@ impl Core {
             return;
         }
         // A load balancer has as many connections as it likes; its clients are counted once they are known.
-        if !awaits_proxy && !self.take_place(&mut conn) {
+        let forwards = service != Service::Rtmp
+            && settings.real_ip.x_forwarded_for
+            && settings.real_ip.trusts(peer.ip());
+        if !awaits_proxy && !forwards && !self.take_place(&mut conn) {
             self.close(index, conn, "");
             return;
         }
         self.conns[index] = Some(conn);
+    }
+
+    /// A proxy has named the client of a connection, which counts as that one's from now on; false when there are
+    /// enough of it.
+    pub(super) fn know_client(&self, conn: &mut Conn, ip: IpAddr) -> bool {
+        if ip == conn.peer.ip() {
+            return true;
+        }
+        conn.place = None;
+        conn.peer.set_ip(ip);
+        self.take_place(conn)
     }
 
     /// Counts a connection for its address; false when there are enough of that one.

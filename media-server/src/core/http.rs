@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::accept::TOO_MANY;
 use super::admit::Wish;
 use super::conn::{Conn, Role};
 use super::player::{Container, Format, Framing, Player};
@@ -130,7 +131,10 @@ impl Core {
                     }
                 }
                 let fields = from.forwarded.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-                conn.peer.set_ip(self.server.settings().real_ip.client(conn.peer.ip(), fields));
+                let client = self.server.settings().real_ip.client(conn.peer.ip(), fields);
+                if !self.know_client(conn, client) {
+                    return Next::Close(TOO_MANY.into());
+                }
                 let viewer = Viewer { container, protocol, cross_site, referer: from.referer };
                 self.gate(index, conn, None, Wish::Http(target, viewer))
             }

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _};
 
+use super::accept::TOO_MANY;
 use super::conn::Conn;
 use super::{Core, Next};
 use crate::proxy_protocol::{self, MAX_HEADER, Start};
@@ -36,11 +37,12 @@ impl Core {
             }
         };
         conn.awaits_proxy = false;
-        if let Some(client) = client {
+        if let Some(mut client) = client {
+            client.set_ip(client.ip().to_canonical());
             tracing::debug!(cid = %conn.id, "{} speaks for {client}", conn.peer);
             conn.peer = client;
             if !self.take_place(conn) {
-                return Next::Close("its address has too many connections".into());
+                return Next::Close(TOO_MANY.into());
             }
         }
         Next::Keep

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::accept::TOO_MANY;
 use super::admit::Wish;
 use super::conn::{Conn, MAX_PENDING, Publisher, Role};
 use super::player::{Container, Format, Player};
@@ -28,8 +29,11 @@ impl Core {
         let mut next = Next::Keep;
         loop {
             let event = session.read(&mut input, &mut conn.out.bytes);
-            if let Some(ip) = session.proxied_ip.take() {
-                self.believe_prefix(conn, ip.into());
+            if let Some(ip) = session.proxied_ip.take()
+                && !self.believe_prefix(conn, ip.into())
+            {
+                next = Next::Close(TOO_MANY.into());
+                break;
             }
             match event {
                 Ok(None) => break,
@@ -64,14 +68,13 @@ impl Core {
         }
     }
 
-    /// SRS's proxy prefix has named the client.
-    fn believe_prefix(&self, conn: &mut Conn, ip: std::net::IpAddr) {
-        match self.server.settings().real_ip.trusts_prefix(conn.peer.ip()) {
-            true => conn.peer.set_ip(ip),
-            false => {
-                tracing::warn!(cid = %conn.id, "{} says that it speaks for {ip}, and real_ip does not trust it", conn.peer);
-            }
+    /// SRS's proxy prefix has named the client; false when that has too many connections.
+    fn believe_prefix(&self, conn: &mut Conn, ip: std::net::IpAddr) -> bool {
+        if self.server.settings().real_ip.trusts_prefix(conn.peer.ip()) {
+            return self.know_client(conn, ip);
         }
+        tracing::warn!(cid = %conn.id, "{} says that it speaks for {ip}, and real_ip does not trust it", conn.peer);
+        true
     }
 
     /// Players of realtime streams get what was read at once.
@@ -228,6 +231,8 @@ impl Core {
         tracing::warn!(cid = %conn.id, "{}: stream busy: {url}", conn.peer);
         session.refuse_publish(&mut conn.out.bytes, "NetStream.Publish.BadName", &description);
         self.server.sources.release(&self.server.stat, source);
+        // The hooks have granted it before (SRS).
+        self.tell(conn, "on_unpublish", &[]);
         Next::Close("stream busy".into())
     }
 

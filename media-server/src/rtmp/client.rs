@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::aggregate::Aggregate;
 use super::chunk::{self, Reader};
 use super::farewell::{CAPS_RECONNECT, RECONNECT_REQUEST};
 use super::session::Identity;
@@ -66,6 +67,8 @@ enum Stage {
 pub struct Client {
     stage: Stage,
     reader: Reader,
+    /// What is left of an aggregate message.
+    aggregate: Option<Aggregate>,
     words: Words,
     intent: Intent,
     received: u64,
@@ -103,7 +106,16 @@ impl Client {
     fn with(words: Words, intent: Intent, seed: u64, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&handshake::client_hello(0, seed));
         let reader = Reader::new(super::session::MAX_MEDIA);
-        Client { stage: Stage::Hello(Vec::new()), reader, words, intent, received: 0, acknowledged: 0, seed }
+        Client {
+            stage: Stage::Hello(Vec::new()),
+            reader,
+            aggregate: None,
+            words,
+            intent,
+            received: 0,
+            acknowledged: 0,
+            seed,
+        }
     }
 
     /// The next event in `input`, which is moved behind what was read; what must be sent goes to `out`.
@@ -126,6 +138,12 @@ impl Client {
             self.connect(out);
         }
         loop {
+            if let Some(aggregate) = &mut self.aggregate {
+                if let Some((kind, timestamp, payload)) = aggregate.next()? {
+                    return Ok(Some(Event::Media(kind, timestamp, Cow::Owned(payload))));
+                }
+                self.aggregate = None;
+            }
             let before = input.len();
             let message = self.reader.read(input)?;
             self.received += (before - input.len()) as u64;
@@ -138,6 +156,10 @@ impl Client {
                 message_type::AUDIO => TagKind::Audio,
                 message_type::VIDEO => TagKind::Video,
                 message_type::DATA_AMF0 => TagKind::Script,
+                message_type::AGGREGATE => {
+                    self.aggregate = Some(Aggregate::new(message.timestamp, message.payload.into_owned()));
+                    continue;
+                }
                 message_type::SET_CHUNK_SIZE => {
                     let raw = message.payload.get(..4).and_then(|b| b.try_into().ok());
                     self.reader.set_chunk_size(raw.map_or(-1, |raw| i64::from(i32::from_be_bytes(raw))))?;

@@ -3,6 +3,7 @@
 //! [`handshake`] and [`chunk`] are the wire, [`session`] is the server's side of a connection and [`client`] the
 //! client's; none of them knows a socket or a clock.
 
+mod aggregate;
 mod answers;
 pub mod chunk;
 pub mod client;
@@ -64,6 +65,9 @@ pub enum Error {
     /// See [`crate::amf0::Error`].
     #[error(transparent)]
     Amf0(#[from] crate::amf0::Error),
+    /// The body of an aggregate message ends inside one of its tags.
+    #[error("aggregate message: the tag at byte {0} is cut off")]
+    Aggregate(usize),
     /// A command came where it makes no sense.
     #[error("command {0:?} came {1}")]
     Order(String, &'static str),

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::aggregate::Aggregate;
 use super::chunk::{self, Message, Reader};
 use super::url::Target;
 use super::{Error, WINDOW, handshake, message_type};
@@ -117,6 +118,8 @@ pub struct Identity {
 pub struct Session {
     stage: Stage,
     pub(super) reader: Reader,
+    /// What is left of an aggregate message.
+    aggregate: Option<Aggregate>,
     pub(super) connect: Option<Connect>,
     pub(super) connect_id: f64,
     pub(super) released: bool,
@@ -140,6 +143,7 @@ impl Session {
         Session {
             stage: Stage::Hello(Vec::new()),
             reader: Reader::new(MAX_COMMAND),
+            aggregate: None,
             connect: None,
             connect_id: 1.0,
             released: false,
@@ -165,6 +169,12 @@ impl Session {
             }
         }
         loop {
+            if let Some(aggregate) = &mut self.aggregate {
+                if let Some((kind, timestamp, payload)) = aggregate.next()? {
+                    return Ok(Some(Event::Media(kind, timestamp, Cow::Owned(payload))));
+                }
+                self.aggregate = None;
+            }
             let before = input.len();
             let message = self.reader.read(input)?;
             self.received += (before - input.len()) as u64;
@@ -274,6 +284,9 @@ impl Session {
                     false => message.payload,
                 };
                 return Ok(Some(Event::Media(TagKind::Script, message.timestamp, payload)));
+            }
+            message_type::AGGREGATE if self.publishing => {
+                self.aggregate = Some(Aggregate::new(message.timestamp, message.payload.into_owned()));
             }
             message_type::COMMAND_AMF0 => return self.command(body, out),
             message_type::COMMAND_AMF3 => return self.command(body.get(1..).unwrap_or_default(), out),
@@ -408,6 +421,24 @@ mod tests {
             call(&mut bytes, "FCUnpublish", 9.0, std::slice::from_ref(&name));
             assert_eq!(talk(&bytes).unwrap(), ["connect live", expected, "Audio 5 300", "unpublish"]);
         }
+    }
+
+    #[test]
+    fn aggregates_are_taken_apart() {
+        let mut bytes = connected();
+        call(&mut bytes, "createStream", 2.0, &[]);
+        let mut body = Vec::new();
+        crate::flv::push_tag(&mut body, TagKind::Video, 7, &[0x17, 1]);
+        crate::flv::push_tag(&mut body, TagKind::Audio, 30, &[0xaf, 1, 2]);
+        let send = |bytes: &mut Vec<u8>, kind, body: &[u8]| chunk::write(bytes, 128, 4, kind, 1, 500, body);
+        send(&mut bytes, message_type::AGGREGATE, &body);
+        call(&mut bytes, "publish", 3.0, &[Value::string("s")]);
+        send(&mut bytes, message_type::AGGREGATE, &body);
+        send(&mut bytes, message_type::AUDIO, &[1]);
+        let expected = ["connect live", "flash-publish s", "Video 500 2", "Audio 523 3", "Audio 500 1"];
+        assert_eq!(talk(&bytes).unwrap(), expected);
+        send(&mut bytes, message_type::AGGREGATE, &body[..20]);
+        assert!(matches!(talk(&bytes), Err(Error::Aggregate(17))));
     }
 
     #[test]
