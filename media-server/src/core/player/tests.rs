@@ -54,6 +54,7 @@ impl Scene {
             awaits_proxy: false,
             heard: true,
             place: None,
+            guest: None,
             service: Service::Rtmp,
             id: "test".into(),
             role: Role::HttpPlay,
