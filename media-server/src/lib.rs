@@ -21,6 +21,7 @@
 //! * [`tls`] is HTTPS on the cores, [`real_ip`] and [`proxy_protocol`] tell who a client is, [`limits`] how many may come.
 //! * [`upstream`] is everything that this server asks of others: forward, edges, the origin cluster.
 //! * [`children`] are the programs of ingest and exec.
+//! * [`drain`] decides how quitting goes on while clients are moved to other servers.
 //! * [`server`] is what the threads share, [`cli`] starts them.
 #![allow(
     clippy::cast_possible_truncation,

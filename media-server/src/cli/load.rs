@@ -78,7 +78,8 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
     swarm.run(since + Duration::from_secs(args.seconds), |_| stop.load(Ordering::Relaxed))?;
     let mut report = Report::new(&mut swarm, args.pid, before, since.elapsed());
     if args.reconnect {
-        report.missed = Some(Missed::new(&swarm.missed(), swarm.counters.reconnects - reconnects));
+        let reason = swarm.counters.first_loss.take();
+        report.missed = Some(Missed::new(&swarm.missed(), swarm.counters.reconnects - reconnects, reason));
     }
     match args.json {
         true => print(&report.json().to_string()),
@@ -161,6 +162,8 @@ fn usage(pid: u32) -> (f64, f64, u64) {
 #[derive(Debug)]
 struct Missed {
     reconnects: usize,
+    /// Why the first of them was needed.
+    reason: Option<String>,
     /// Players that missed something.
     players: usize,
     /// Milliseconds: p50, p99 and the most.
@@ -169,13 +172,13 @@ struct Missed {
 
 impl Missed {
     /// From what each player missed, in order.
-    fn new(missed: &[f64], reconnects: usize) -> Self {
+    fn new(missed: &[f64], reconnects: usize, reason: Option<String>) -> Self {
         let at = |share: f64| {
             let index = (missed.len().saturating_sub(1) as f64 * share) as usize;
             missed.get(index).copied().unwrap_or(0.0)
         };
         let players = missed.iter().filter(|lost| **lost > 0.0).count();
-        Missed { reconnects, players, lost: [at(0.5), at(0.99), at(1.0)] }
+        Missed { reconnects, reason, players, lost: [at(0.5), at(0.99), at(1.0)] }
     }
 }
 
@@ -243,7 +246,7 @@ impl Report {
             "missed": self.missed.as_ref().map(|missed| {
                 let [p50, p99, max] = missed.lost;
                 serde_json::json!({
-                    "reconnects": missed.reconnects, "players": missed.players,
+                    "reconnects": missed.reconnects, "reason": missed.reason, "players": missed.players,
                     "p50_ms": p50, "p99_ms": p99, "max_ms": max,
                 })
             }),
@@ -262,7 +265,7 @@ impl Report {
                 "latency         p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms, max {max:.1} ms ({samples} samples)"
             );
         }
-        if let Some(Missed { reconnects, players, lost: [p50, p99, max] }) = self.missed {
+        if let Some(Missed { reconnects, players, lost: [p50, p99, max], .. }) = self.missed {
             let _ = writeln!(
                 text,
                 "missed media    p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms; {players} players missed some, {reconnects} reconnects"

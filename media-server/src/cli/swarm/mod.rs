@@ -57,6 +57,8 @@ pub(super) struct Counters {
     pub(super) failed: (usize, Option<String>),
     /// Connections that ended and were followed by another.
     pub(super) reconnects: usize,
+    /// Why the first of them ended.
+    pub(super) first_loss: Option<String>,
     /// Bytes received by players.
     pub(super) received: u64,
     /// Bytes sent by publishers.
@@ -386,6 +388,7 @@ impl<'a> Swarm<'a> {
         let wait = again.lost(crate::ids::random());
         if member.link.take().is_some_and(|link| link.started) {
             self.counters.reconnects += 1;
+            self.counters.first_loss.get_or_insert_with(|| reason.to_owned());
             if self.verbose {
                 say(&format!("{reason}; connecting again"));
             }
