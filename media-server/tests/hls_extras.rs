@@ -2,14 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
 
 mod common;
+#[allow(dead_code, reason = "each test program uses a part")]
+mod service;
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use common::{Reaped, TestServer, media, play, probe, publish, wait_until};
+use service::read_request;
 
 fn list(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -29,25 +32,10 @@ fn count(names: &[String], ending: &str) -> usize {
 /// Answers a request with `0`; gives its first line and body.
 fn answer(stream: impl Read + Write) -> (String, String) {
     let mut reader = BufReader::new(stream);
-    let (mut first, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-        if first.is_empty() {
-            line.trim().clone_into(&mut first);
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
+    let request = read_request(&mut reader);
     reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n0").unwrap();
     reader.get_mut().flush().unwrap();
-    (first, String::from_utf8(body).unwrap())
+    request
 }
 
 #[test]

@@ -158,6 +158,16 @@ fn everybody_plays(file: &Path, by: By, codecs: &str, fragment: u32) {
     let text = std::fs::read_to_string(&playlist).unwrap();
     std::fs::write(&playlist, format!("{text}#EXT-X-ENDLIST\n")).unwrap();
     assert_eq!(decoded("HLS", &playlist), codecs);
+    drop(server);
+    // A vhost has one mount.
+    let server = TestServer::start("http_remux { enabled on; mount [vhost]/[app]/[stream].ts; }", "");
+    let _publisher = publish_by(by, file, &server.rtmp("live/matrix"));
+    server.wait_for_stream("matrix");
+    let stored = dir.path().join("stored.ts");
+    let mut command = ffmpeg("ffmpeg");
+    command.args(["-rw_timeout", "20000000", "-i", &server.http("live/matrix.ts"), "-t", "3", "-c", "copy"]);
+    quiet("HTTP-TS", command.arg(&stored));
+    assert_eq!(decoded("HTTP-TS", &stored), codecs);
 }
 
 #[test]

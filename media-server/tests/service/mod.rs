@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a part of several test programs")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
@@ -19,20 +19,8 @@ pub fn service(answer: impl Fn(&Value) -> &'static str + Send + 'static) -> (Soc
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut reader = BufReader::new(stream.unwrap());
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if line.trim().is_empty() {
-                    break;
-                }
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            let body: Value = serde_json::from_slice(&body).unwrap();
+            let (_, body) = read_request(&mut reader);
+            let body: Value = serde_json::from_str(&body).unwrap();
             let text = answer(&body);
             writes.lock().unwrap().push(body);
             let length = text.len();
@@ -40,4 +28,25 @@ pub fn service(answer: impl Fn(&Value) -> &'static str + Send + 'static) -> (Soc
         }
     });
     (address, seen)
+}
+
+/// A request's first line and body.
+pub fn read_request(reader: &mut impl BufRead) -> (String, String) {
+    let (mut first, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        if first.is_empty() {
+            line.trim().clone_into(&mut first);
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    (first, String::from_utf8(body).unwrap())
 }

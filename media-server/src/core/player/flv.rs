@@ -1,8 +1,8 @@
 //! FLV: headers are made for each player, in the core's scratch; payloads are the ring's.
 
-use std::io::IoSlice;
 use std::sync::Arc;
 
+use super::slices::Slices;
 use super::{MAX_SLICES, MAX_WRITE, Player, Scratch, Written};
 use crate::core::conn::Conn;
 use crate::flv::{self, TagKind};
@@ -73,32 +73,22 @@ pub(super) fn write(
         cuts.push(headers.len());
     }
     // The header before each payload: what was written since the last cut.
-    let mut slices = Vec::with_capacity(slices_needed);
-    let mut skip = player.offset;
-    let mut push = |bytes| {
-        let bytes: &[u8] = bytes;
-        let skipped = skip.min(bytes.len());
-        skip -= skipped;
-        if skipped < bytes.len() {
-            slices.push(IoSlice::new(&bytes[skipped..]));
-        }
-    };
+    let mut slices = Slices::new(slices_needed, player.offset);
     let mut from = 0;
     let mut cut = cuts.iter();
     for batch in batches.iter().flatten() {
         for index in 0..batch.frames.len() {
             let to = cut.next().copied().unwrap_or(from);
-            push(&headers[from..to]);
+            slices.push(&headers[from..to]);
             from = to;
             for part in batch.payload(index) {
-                push(part);
+                slices.push(part);
             }
         }
         let to = cut.next().copied().unwrap_or(from);
-        push(&headers[from..to]);
+        slices.push(&headers[from..to]);
         from = to;
     }
-    slices.truncate(1024);
-    let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-    conn.write_vectored(&slices, offered)
+    let (first, offered) = slices.first();
+    conn.write_vectored(first, offered)
 }

@@ -9,6 +9,7 @@ mod format;
 mod leaving;
 mod remuxed;
 mod rtmp;
+mod slices;
 
 use std::io::ErrorKind;
 use std::sync::Arc;

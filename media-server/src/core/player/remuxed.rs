@@ -1,8 +1,8 @@
 //! TS, AAC and MP3: layouts that all viewers share. Only framing is made for each one, in the core's scratch.
 
-use std::io::IoSlice;
 use std::sync::Arc;
 
+use super::slices::Slices;
 use super::{MAX_WRITE, Player, Scratch, Written};
 use crate::core::conn::Conn;
 use crate::source::{Batch, Layout, Remux, Source, View};
@@ -88,25 +88,16 @@ pub(super) fn write(
         layouts[count] = Some(layout);
         count += 1;
     }
-    let mut slices = Vec::with_capacity(count * 3);
-    let mut skip = player.offset;
-    let mut push = |bytes| {
-        let bytes: &[u8] = bytes;
-        let skipped = skip.min(bytes.len());
-        skip -= skipped;
-        if skipped < bytes.len() {
-            slices.push(IoSlice::new(&bytes[skipped..]));
-        }
-    };
+    let mut slices = Slices::new(count * 3, player.offset);
     let mut from = 0;
     for (layout, to) in layouts.iter().flatten().zip(cuts.iter()) {
-        push(&headers[from..*to]);
-        push(&layout.bytes);
-        push(framing.tail());
+        slices.push(&headers[from..*to]);
+        slices.push(&layout.bytes);
+        slices.push(framing.tail());
         from = *to;
     }
-    let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-    conn.write_vectored(&slices, offered)
+    let (first, offered) = slices.first();
+    conn.write_vectored(first, offered)
 }
 
 #[cfg(test)]
