@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -18,7 +19,7 @@ use crate::server::{Command, Server};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Calls that wait to be made.
 const MAX_WAITING: usize = 4096;
-/// Calls that are made at a time.
+/// Calls that are made at a time, of those that decide and of the others.
 const MAX_RUNNING: usize = 64;
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 64 << 10;
@@ -111,6 +112,13 @@ pub struct Call {
     pub read: Option<usize>,
 }
 
+impl Call {
+    /// The event.
+    fn name(&self) -> &str {
+        self.body["action"].as_str().unwrap_or("on_hls_notify")
+    }
+}
+
 /// Who waits for an answer: core, place and id of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
@@ -145,26 +153,47 @@ pub fn queue() -> (Sender<Job>, Receiver<Job>) {
 pub fn run(server: &Arc<Server>, mut jobs: Receiver<Job>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let running = Arc::new(Semaphore::new(MAX_RUNNING));
+        // Clients that wait do not wait for a service that is only told of something and does not answer.
+        let (asking, asked) = queue();
+        let (telling, told) = queue();
+        tokio::spawn(serve(Arc::clone(server), asked));
+        tokio::spawn(serve(Arc::clone(server), told));
         while let Some(job) = jobs.recv().await {
-            let Ok(permit) = Arc::clone(&running).acquire_owned().await else { return };
-            let server = Arc::clone(server);
-            tokio::spawn(async move {
-                let refused = run_job(&job).await.err();
-                if let Some(reason) = &refused {
-                    let client = job.calls.first().and_then(|call| call.body["client_id"].as_str());
-                    tracing::warn!(cid = client.unwrap_or_default(), "http hook: {reason}");
+            if job.asker.is_some() {
+                if asking.send(job).await.is_err() {
+                    return;
                 }
-                if let Some(asker) = job.asker
-                    && let Some(core) = server.cores.get(asker.core)
-                {
-                    core.send(Command::Decided(asker.index, asker.id, refused));
-                }
-                drop(permit);
-            });
+            } else if let Err(TrySendError::Full(job)) = telling.try_send(job) {
+                tracing::warn!(
+                    "{} is not told: too many hooks are waiting",
+                    job.calls.first().map_or("nothing", Call::name)
+                );
+            }
         }
     });
     Ok(())
+}
+
+/// Makes the calls of a queue.
+async fn serve(server: Arc<Server>, mut jobs: Receiver<Job>) {
+    let running = Arc::new(Semaphore::new(MAX_RUNNING));
+    while let Some(job) = jobs.recv().await {
+        let Ok(permit) = Arc::clone(&running).acquire_owned().await else { return };
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            let refused = run_job(&job).await.err();
+            if let Some(reason) = &refused {
+                let client = job.calls.first().and_then(|call| call.body["client_id"].as_str());
+                tracing::warn!(cid = client.unwrap_or_default(), "http hook: {reason}");
+            }
+            if let Some(asker) = job.asker
+                && let Some(core) = server.cores.get(asker.core)
+            {
+                core.send(Command::Decided(asker.index, asker.id, refused));
+            }
+            drop(permit);
+        });
+    }
 }
 
 /// Makes calls at once, for who can wait; none is success.
@@ -176,8 +205,7 @@ async fn run_job(job: &Job) -> Result<(), String> {
     for call in &job.calls {
         let result = tokio::time::timeout(PATIENCE, make(call)).await;
         let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
-        let name = call.body["action"].as_str().unwrap_or("on_hls_notify");
-        result.map_err(|error| format!("{name} {}: {error}", call.url))?;
+        result.map_err(|error| format!("{} {}: {error}", call.name(), call.url))?;
     }
     Ok(())
 }

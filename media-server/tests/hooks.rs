@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use api_traces::{shape, shapes};
 use common::{TestServer, media, play, publish, wait_until};
+use media_server::hooks::{Call, Job};
 use serde_json::Value;
 use service::{Seen, service};
 
@@ -116,6 +117,21 @@ fn a_socket_for_both_protocols_tells_the_plain_address() {
     assert!(seen.lock().unwrap().iter().all(|body| body["ip"] == "127.0.0.1"), "{seen:?}");
     drop(publisher);
     running.stop();
+}
+
+#[test]
+fn a_service_that_is_told_and_hangs_delays_no_publisher() {
+    // Connections stand in its backlog, and nobody answers.
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/on_hls", hangs.local_addr().unwrap());
+    let (address, _seen) = service(|_| "0");
+    let server = TestServer::start(&hooks(address), "");
+    for _ in 0..1000 {
+        let call = Call { url: url.clone(), body: serde_json::json!({ "action": "on_hls" }), read: None };
+        server.running().server.hooks.try_send(Job { calls: vec![call], asker: None }).unwrap();
+    }
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    server.wait_for_stream("livestream");
 }
 
 #[test]
