@@ -108,6 +108,8 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
         let listener = listen(*address).map_err(|source| Error::Listen { address: *address, source })?;
         opened.push((listener, *service, *address));
     }
+    // Before the first connection comes that needs one.
+    server.certificates.set(certificates);
     for (listener, service, address) in opened {
         server.cores[0].send(Command::Listen(listener, service, address));
     }
@@ -126,7 +128,6 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
         tracing::warn!("{warning}");
     }
     server.guard.set(token);
-    server.certificates.set(certificates);
     if new.log != old.log {
         log::apply(&new.log);
         tracing::info!("reload log success.");
@@ -166,9 +167,11 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
             for client in clients {
                 server.kick(&client.id);
             }
+            server.sources.release(&server.stat, source);
             continue;
         };
-        if source.is_live() {
+        // What is pulled from another server is recorded there.
+        if source.is_published() {
             let before = old.vhosts.iter().find(|vhost| vhost.name == *name);
             let before = before.map_or_else(Vec::new, |before| recorder::plans(before, &source.stat));
             record(server, &source, &before, recorder::plans(vhost, &source.stat));

@@ -97,6 +97,11 @@ impl Core {
             self.conns.len() - 1
         });
         let tls = match self.server.certificates.config(service).map(tls::Session::new).transpose() {
+            // A reload has taken the port's certificate, and its listener goes too: nothing is said in clear there.
+            Ok(None) if service != service.without_tls() => {
+                self.forget(index);
+                return;
+            }
             Ok(session) => session.map(Box::new),
             Err(error) => {
                 tracing::error!("{peer}: {error}");

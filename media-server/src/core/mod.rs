@@ -211,6 +211,7 @@ impl Core {
                         }
                     }
                 }
+                self.reload_publishers();
                 self.reload_links();
             }
             Command::StopListening => {

@@ -16,7 +16,7 @@ use crate::flv::{self, Role as TagRole, TagKind, Video, VideoCodec};
 use crate::recorder::{self, Order, Start};
 use crate::rtmp::session::{Event, Identity, MAX_MEDIA, PublishKind, Session};
 use crate::rtmp::url::Target;
-use crate::source::{Reader, Remux, Source, kind_bit};
+use crate::source::{MAX_HEADER, Policy, Reader, Remux, Source, kind_bit};
 use crate::upstream::Route;
 
 impl Core {
@@ -224,6 +224,23 @@ impl Core {
         Next::Keep
     }
 
+    /// Publishers go on as their vhosts want it now.
+    pub(super) fn reload_publishers(&mut self) {
+        let settings = self.server.settings();
+        for conn in self.conns.iter_mut().flatten() {
+            let Some(publisher) = &mut conn.publisher else { continue };
+            let Some(vhost) = settings.vhost(&publisher.source.stat.vhost.name) else { continue };
+            if publisher.public.is_some() {
+                // The ring of its own is not among the streams.
+                publisher.source.set_policy(Policy { gop_cache: true, ..Policy::of(vhost) });
+            }
+            publisher.realtime = publisher.source.policy().realtime;
+            if !matches!(conn.role, Role::Outgoing(_)) {
+                publisher.timeout = vhost.normal_timeout;
+            }
+        }
+    }
+
     /// Refuses a publisher whose stream is published already.
     pub(super) fn busy(&self, conn: &mut Conn, session: &mut Session, source: Arc<Source>) -> Next {
         let url = source.stat.url();
@@ -242,6 +259,10 @@ impl Core {
         conn.deadline = Some(self.now + publisher.timeout);
         let source = &publisher.source;
         match kind {
+            TagKind::Script if payload.len() > MAX_HEADER => {
+                source.refuse_header(kind, payload.len());
+                return;
+            }
             TagKind::Script => {
                 let relayed =
                     flv::relayed_metadata(payload, &self.server.signature, &self.server.version.text);

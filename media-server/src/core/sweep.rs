@@ -27,10 +27,17 @@ impl Core {
                 }
                 continue;
             }
-            let slots = wheel.due(self.index, self.started, self.now);
+            let mut slots = wheel.due(self.index, self.started, self.now);
+            slots.retain(|slot| wheel.queue(*slot));
             self.sweeps.extend(slots.into_iter().map(|slot| Sweep { entry, slot, place: 0 }));
         }
         while let Some(sweep) = self.sweeps.pop_front() {
+            // What is due while it goes on is another sweep: it may be of news that the first players have not got.
+            if sweep.place == 0
+                && let Some(Some(wheel)) = self.wheels.get_mut(sweep.entry)
+            {
+                wheel.begin(sweep.slot);
+            }
             if let Some(rest) = self.sweep(sweep, until) {
                 self.sweeps.push_front(rest);
                 return;

@@ -33,6 +33,8 @@ pub(super) struct Wheel {
     turn_needed: Option<u64>,
     /// The view changed since players were last sent for.
     fresh: bool,
+    /// The slots that wait for their sweep to begin, by bits.
+    queued: u64,
     /// The round of a realtime stream, over the first slot.
     pub(super) rotor: Rotor,
 }
@@ -52,6 +54,7 @@ impl Wheel {
             needed: None,
             turn_needed: None,
             fresh: false,
+            queued: 0,
             rotor: Rotor::new(now),
         }
     }
@@ -150,6 +153,18 @@ impl Wheel {
             self.fresh = false;
         }
         slots
+    }
+
+    /// Notes that a slot's sweep waits; false when one waits already, as under overload.
+    pub(super) fn queue(&mut self, slot: usize) -> bool {
+        let waits = self.queued & 1 << slot != 0;
+        self.queued |= 1 << slot;
+        !waits
+    }
+
+    /// A slot's sweep has begun.
+    pub(super) fn begin(&mut self, slot: usize) {
+        self.queued &= !(1 << slot);
     }
 
     /// Whether realtime players are to be served now; the view is brought up to date when something new came.

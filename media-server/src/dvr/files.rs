@@ -90,7 +90,7 @@ impl Files {
             self.open = Some(self.open(timestamp)?);
         }
         if let Some(open) = &mut self.open {
-            let time = open.clock.correct(self.conf.jitter, timestamp as u32).max(0) as u64;
+            let time = open.clock.correct(self.conf.jitter, kind, timestamp as u32).max(0) as u64;
             match &mut open.container {
                 Container::Flv(file) => file.write(kind, time, payload)?,
                 Container::Mp4(file) => file.write(kind, role, time, payload)?,
@@ -113,7 +113,7 @@ impl Files {
         }
         match &mut self.open {
             Some(Open { container: Container::Flv(file), clock, .. }) => {
-                let time = clock.correct(self.conf.jitter, timestamp as u32).max(0) as u64;
+                let time = clock.correct(self.conf.jitter, kind, timestamp as u32).max(0) as u64;
                 file.write(kind, time, payload)?;
                 Ok(None)
             }

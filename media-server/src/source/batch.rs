@@ -14,6 +14,9 @@ use crate::rtmp::chunk;
 /// Script data's bit in [`Batch::kinds`].
 pub const SCRIPT: u8 = 4;
 
+/// The greatest step of time in a header of format 1 without an extended timestamp, in milliseconds.
+const MAX_DELTA: u32 = 0x00ff_fffe;
+
 /// The chunk stream of a kind of message.
 pub fn chunk_stream(kind: TagKind) -> u8 {
     match kind {
@@ -54,6 +57,8 @@ pub struct Batch {
     pub frames: Box<[Frame]>,
     /// Which kinds are in it, see [`kind_bit`].
     pub kinds: u8,
+    /// Kinds with a step of time that no delta holds: players need full headers for all their messages.
+    pub gaps: u8,
     /// It starts with a keyframe.
     pub keyframe: bool,
     /// The last message's timestamp.
@@ -103,6 +108,7 @@ pub struct Builder {
     bytes: Vec<u8>,
     frames: Vec<Frame>,
     keyframe: bool,
+    gaps: u8,
     /// The last timestamp of each chunk stream, over all batches.
     last: [i64; 3],
 }
@@ -122,8 +128,12 @@ impl Builder {
     pub fn push(&mut self, kind: TagKind, role: Role, timestamp: i64, payload: &[u8]) {
         let last = &mut self.last[usize::from(kind_bit(kind) >> 1)];
         let timestamp = timestamp.max(*last);
-        // A first message's delta is never used (its player has a private header), a later one is smaller than 2^24.
-        let delta = u32::try_from(timestamp - *last).unwrap_or(0).min(0x00ff_fffe);
+        // A first message's delta is never used, as its player has a private header; so has one behind a gap.
+        let delta = u32::try_from(timestamp - *last).unwrap_or(u32::MAX);
+        if delta > MAX_DELTA {
+            self.gaps |= kind_bit(kind);
+        }
+        let delta = delta.min(MAX_DELTA);
         *last = timestamp;
         if self.frames.is_empty() {
             self.keyframe = kind == TagKind::Video && role == Role::Keyframe;
@@ -143,6 +153,7 @@ impl Builder {
             bytes: std::mem::take(&mut self.bytes).into_boxed_slice(),
             frames: std::mem::take(&mut self.frames).into_boxed_slice(),
             kinds,
+            gaps: std::mem::take(&mut self.gaps),
             keyframe: std::mem::take(&mut self.keyframe),
             last_timestamp,
             layouts: Default::default(),

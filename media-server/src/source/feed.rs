@@ -25,10 +25,8 @@ impl Source {
         if state.feed == Feed::Publisher {
             return false;
         }
-        if state.feed == Feed::Pull {
-            // Its time goes on: players are in the middle of it.
-            state.clock.discontinue();
-        }
+        // Its time goes on: players and recorders may be in the middle of it.
+        state.clock.discontinue();
         state.begin(Feed::Publisher);
         self.live.store(true, Ordering::Release);
         drop(state);
@@ -131,6 +129,7 @@ impl super::State {
         self.feed = feed;
         self.heard = Instant::now();
         self.resumed = false;
+        self.refused_header = false;
         self.headers = Arc::default();
         self.gop_start = None;
         self.started = false;
@@ -214,6 +213,23 @@ mod tests {
             assert_eq!(times.len(), 9, "{jitter:?} {times:?}");
             let steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert!(steps.iter().all(|step| (0..=40).contains(step)), "{jitter:?} {times:?}");
+        }
+    }
+
+    #[test]
+    fn time_goes_on_over_publishers() {
+        for jitter in [TimeJitter::Full, TimeJitter::Zero, TimeJitter::Off] {
+            let source = source(jitter);
+            source.hold();
+            for start in [5000, 0, 90_000] {
+                assert!(source.publish());
+                source.push(TagKind::Video, start, &KEYFRAME, Instant::now());
+                source.push(TagKind::Video, start + 40, &[0x27, 1, 0, 0, 0, 2], Instant::now());
+                source.unpublish();
+            }
+            let times = timestamps(&source);
+            let steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert_eq!(steps, [40, 10, 40, 10, 40], "{jitter:?}");
         }
     }
 

@@ -33,6 +33,9 @@ use remux::Remuxer;
 pub const MAX_BATCH: usize = 16 << 10;
 /// The most bytes that one stream's ring holds; a GOP that is longer is not cached.
 pub const MAX_RING: usize = 32 << 20;
+/// The most bytes of metadata or of a sequence header: each player gets them before the first frame, and each stream
+/// keeps them. Real ones have some kilobytes at most.
+pub const MAX_HEADER: usize = 64 << 10;
 /// After so many audio messages without video a stream counts as audio only, and its GOP is not kept (SRS).
 const PURE_AUDIO: u32 = 115;
 
@@ -109,6 +112,8 @@ struct State {
     feed: feed::Feed,
     /// When media came last, or the present publisher began.
     heard: Instant,
+    /// The log knows of a header that is too large.
+    refused_header: bool,
     /// The present pull has had a connection before.
     resumed: bool,
     audio_without_video: u32,
@@ -178,6 +183,7 @@ impl Source {
             started: false,
             feed: feed::Feed::None,
             heard: Instant::now(),
+            refused_header: false,
             resumed: false,
             audio_without_video: 0,
             needed: vec![u64::MAX; cores],
@@ -265,6 +271,22 @@ impl Source {
         remuxer.get_or_insert_with(|| Box::new(Remuxer::new(remux))).lay_out(view, sequence);
     }
 
+    /// Takes note of metadata or a sequence header that is larger than [`MAX_HEADER`] and not relayed.
+    pub fn refuse_header(&self, kind: TagKind, size: usize) {
+        self.warn_of_header(&mut self.lock(), kind, size);
+    }
+
+    /// Once a publisher: it may send as many as it likes.
+    fn warn_of_header(&self, state: &mut State, kind: TagKind, size: usize) {
+        if !std::mem::replace(&mut state.refused_header, true) {
+            let what = if kind == TagKind::Script { "metadata" } else { "a sequence header" };
+            tracing::warn!(
+                "{}: {what} of {size} bytes is left out, {MAX_HEADER} are the most",
+                self.stat.url()
+            );
+        }
+    }
+
     /// Appends a message; `timestamp` is the publisher's, in milliseconds. Metadata must be as it is relayed.
     pub fn push(&self, kind: TagKind, timestamp: u32, payload: &[u8], now: Instant) {
         let mut state = self.lock();
@@ -273,6 +295,10 @@ impl Source {
         let role = flv::role(kind, payload);
         let is_metadata = kind == TagKind::Script;
         if is_metadata || role == Role::SequenceHeader {
+            if payload.len() > MAX_HEADER {
+                self.warn_of_header(state, kind, payload.len());
+                return;
+            }
             let headers = Arc::make_mut(&mut state.headers);
             let slot = match kind {
                 TagKind::Script => &mut headers.metadata,
@@ -309,7 +335,7 @@ impl Source {
         }
         let timestamp = match kind {
             TagKind::Script => state.clock.now(),
-            TagKind::Audio | TagKind::Video => state.clock.correct(state.policy.jitter, timestamp),
+            TagKind::Audio | TagKind::Video => state.clock.correct(state.policy.jitter, kind, timestamp),
         };
         state.builder.push(kind, role, timestamp, payload);
         state.opened.get_or_insert(now);

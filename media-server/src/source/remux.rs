@@ -62,6 +62,10 @@ impl Remuxer {
 
     /// Lays out a batch of the view, after those before it that have not been: continuity counters go on.
     pub(super) fn lay_out(&mut self, view: &View, sequence: u64) {
+        if sequence < self.next {
+            self.lay_out_older(view, sequence);
+            return;
+        }
         let mut from = self.next;
         if !(view.tail..=sequence).contains(&from) {
             // Nobody has asked for a while.
@@ -72,7 +76,28 @@ impl Remuxer {
             let Some(batch) = view.get(at) else { continue };
             batch.layout_slot(self.remux).get_or_init(|| Box::new(self.layout(batch, &view.headers)));
         }
-        self.next = self.next.max(sequence + 1);
+        self.next = sequence + 1;
+    }
+
+    /// Lays out batches before those that were, for a core whose view is older: their counters end where those of the
+    /// next one begin, and what comes next is not touched.
+    fn lay_out_older(&mut self, view: &View, sequence: u64) {
+        for at in (sequence..self.next).rev() {
+            let Some(batch) = view.get(at) else { continue };
+            let slot = batch.layout_slot(self.remux);
+            if slot.get().is_some() {
+                continue;
+            }
+            let following = view.get(at + 1).and_then(|batch| batch.layout(self.remux));
+            let end = following.map_or(self.writer, |layout| layout.before);
+            let (config, writer) = (self.config.clone(), self.writer);
+            let trial = self.layout(batch, &view.headers);
+            self.writer = end.back(&trial.before, &self.writer);
+            self.config.clone_from(&config);
+            let layout = self.layout(batch, &view.headers);
+            (self.config, self.writer) = (config, writer);
+            slot.get_or_init(|| Box::new(layout));
+        }
     }
 
     fn layout(&mut self, batch: &Batch, headers: &Headers) -> Layout {

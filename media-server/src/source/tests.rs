@@ -96,6 +96,72 @@ fn a_new_sequence_header_ends_the_cached_gop() {
     assert_eq!(view.headers.video.as_deref(), Some(&[0x17, 0, 0, 0, 0, 2][..]));
 }
 
+#[test]
+fn headers_that_are_too_large_are_left_out() {
+    let source = source();
+    source.publish();
+    let mut view = View::default();
+    source.sync(0, Some(0), &mut view, Instant::now());
+    let mut large = vec![0; MAX_HEADER + 1];
+    push(&source, TagKind::Script, 0, &large);
+    large[0] = 0x17;
+    push(&source, TagKind::Video, 0, &large);
+    push(&source, TagKind::Video, 0, &large[..MAX_HEADER]);
+    large[1] = 1;
+    push(&source, TagKind::Video, 40, &large);
+    source.sync(0, Some(0), &mut view, Instant::now());
+    assert_eq!(view.headers.metadata, None);
+    assert_eq!(view.headers.video.as_deref().map(<[u8]>::len), Some(MAX_HEADER));
+    let sizes: Vec<u32> =
+        view.batches.iter().flat_map(|batch| &batch.frames).map(|frame| frame.length).collect();
+    assert_eq!(sizes, [MAX_HEADER as u32, MAX_HEADER as u32 + 1], "frames may be as large as they are");
+}
+
+/// The counters of each packet's id go on.
+fn assert_continuity(bytes: &[u8]) {
+    let mut last = std::collections::HashMap::new();
+    for packet in bytes.chunks(188) {
+        let (pid, counter) = (u16::from_be_bytes([packet[1] & 0x1f, packet[2]]), packet[3] & 15);
+        if let Some(before) = last.insert(pid, counter) {
+            assert_eq!(counter, (before + 1) & 15, "of packet id {pid:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_core_that_is_behind_disturbs_no_transport_stream() {
+    let source = source();
+    source.publish();
+    let mut view = View::default();
+    source.sync(0, Some(0), &mut view, Instant::now());
+    push(
+        &source,
+        TagKind::Video,
+        0,
+        &[
+            0x17, 0, 0, 0, 0, 1, 0x42, 0xc0, 0x1e, 0xff, 0xe1, 0, 4, 0x67, 0x42, 0xc0, 0x1e, 1, 0, 4, 0x68,
+            0xce, 0x3c, 0x80,
+        ],
+    );
+    let size = |index: u32| 200 + index as usize * 700;
+    for index in 0..6 {
+        let mut frame = vec![0x55; 9 + size(index)];
+        frame[..5].copy_from_slice(if index == 0 { KEY } else { INTER });
+        frame[5..9].copy_from_slice(&(size(index) as u32).to_be_bytes());
+        push(&source, TagKind::Video, index * 40, &frame);
+    }
+    source.sync(0, Some(0), &mut view, Instant::now());
+    // The first core's viewer began with the fifth batch, the other's with the second.
+    for at in [5, 2, 3, 4, 5, 6, 1, 2, 0] {
+        source.lay_out(Remux::Ts, &view, at);
+    }
+    let bytes: Vec<u8> = (0..view.head())
+        .flat_map(|at| view.get(at).unwrap().layout(Remux::Ts).unwrap().bytes.to_vec())
+        .collect();
+    assert!(bytes.len() > 188 * 40);
+    assert_continuity(&bytes);
+}
+
 proptest! {
     /// What the ring lays out reads back as the same messages with the same distances, whatever their sizes.
     #[test]

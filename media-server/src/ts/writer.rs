@@ -60,6 +60,17 @@ impl Writer {
         self.announced
     }
 
+    /// Where a writer stood that came here by what took another one from `from` to `to`.
+    #[must_use]
+    pub(crate) fn back(mut self, from: &Writer, to: &Writer) -> Self {
+        let step = |here: u8, from: u8, to: u8| here.wrapping_sub(to.wrapping_sub(from)) & 15;
+        self.pat = step(self.pat, from.pat, to.pat);
+        self.pmt = step(self.pmt, from.pmt, to.pmt);
+        self.video = step(self.video, from.video, to.video);
+        self.audio = step(self.audio, from.audio, to.audio);
+        self
+    }
+
     /// The tables that stood last before this point, for a reader that joins here: continuity goes on behind them.
     /// Nothing when there were none.
     pub fn repeat_tables(mut self, out: &mut Vec<u8>) {

@@ -305,7 +305,7 @@ fn pump_player(
             player.base = first_time(view, next);
         }
         let container = player.format.container;
-        if container == Container::Rtmp && player.partial.is_none() && player.private & batch.kinds != 0 {
+        if container == Container::Rtmp && player.partial.is_none() && player.needs_own(&batch) {
             player.privately(&batch, &mut conn.out.bytes);
             player.next = Some(next + 1);
             continue;

@@ -9,10 +9,15 @@ use crate::rtmp::{OUT_CHUNK_SIZE, STREAM_ID, chunk};
 use crate::source::{Batch, View, chunk_stream, kind_bit};
 
 impl Player {
+    /// The batch can't go to it as it lies in the ring.
+    pub(super) fn needs_own(&self, batch: &Batch) -> bool {
+        self.private & batch.kinds != 0 || batch.gaps != 0
+    }
+
     /// A batch whose first messages need full headers, copied for this player alone.
     pub(super) fn privately(&mut self, batch: &Batch, out: &mut Vec<u8>) {
         for (index, frame) in batch.frames.iter().enumerate() {
-            if self.private & kind_bit(frame.kind) == 0 {
+            if (self.private | batch.gaps) & kind_bit(frame.kind) == 0 {
                 out.extend_from_slice(&batch.bytes[frame.at as usize..batch.end(index)]);
                 continue;
             }
@@ -35,7 +40,7 @@ pub(super) fn write(conn: &mut Conn, player: &Player, view: &View, next: u64, fi
     let last = if conn.out.is_empty() { player.end(view) } else { next + 1 };
     for sequence in next + 1..last {
         let Some(batch) = view.get(sequence) else { break };
-        if count == MAX_SLICES || total >= MAX_WRITE || player.private & batch.kinds != 0 {
+        if count == MAX_SLICES || total >= MAX_WRITE || player.needs_own(batch) {
             break;
         }
         slices[count] = IoSlice::new(&batch.bytes);

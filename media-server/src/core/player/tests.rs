@@ -213,6 +213,25 @@ fn audio_and_video_keep_their_distance_from_the_start() {
     assert_eq!(times, [(9, 50), (8, 0), (9, 90), (8, 40)]);
 }
 
+#[test]
+fn a_gap_that_no_delta_holds_is_made_up() {
+    let mut scene = Scene::new(true, false, Format::RTMP);
+    scene.wheel.source.set_policy(Policy { jitter: TimeJitter::Zero, ..scene.wheel.source.policy() });
+    let day = 24 * 3600 * 1000;
+    scene.join();
+    for time in [0, 40, 80, day, day + 40] {
+        scene.push(TagKind::Video, time, if time == 0 { &KEY } else { &INTER });
+        if time != 80 {
+            scene.turn();
+        }
+    }
+    scene.push(TagKind::Video, day + 80, &INTER);
+    scene.turn();
+    scene.drain();
+    let times: Vec<u32> = scene.messages().iter().map(|message| message.1).collect();
+    assert_eq!(times, [0, 40, 80, day, day + 40, day + 80]);
+}
+
 /// A viewer that has got a part of a large keyframe.
 fn with_a_part() -> Scene {
     let mut scene = Scene::new(true, false, Format::RTMP);
