@@ -92,7 +92,7 @@ impl Remuxer {
             let end = following.map_or(self.writer, |layout| layout.before);
             let (config, writer) = (self.config.clone(), self.writer);
             let trial = self.layout(batch, &view.headers);
-            self.writer = end.back(&trial.before, &self.writer);
+            self.writer = end.back(trial.before, self.writer);
             self.config.clone_from(&config);
             let layout = self.layout(batch, &view.headers);
             (self.config, self.writer) = (config, writer);

@@ -62,7 +62,7 @@ impl Writer {
 
     /// Where a writer stood that came here by what took another one from `from` to `to`.
     #[must_use]
-    pub(crate) fn back(mut self, from: &Writer, to: &Writer) -> Self {
+    pub(crate) fn back(mut self, from: Writer, to: Writer) -> Self {
         let step = |here: u8, from: u8, to: u8| here.wrapping_sub(to.wrapping_sub(from)) & 15;
         self.pat = step(self.pat, from.pat, to.pat);
         self.pmt = step(self.pmt, from.pmt, to.pmt);
