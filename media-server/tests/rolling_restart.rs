@@ -74,7 +74,8 @@ impl Node {
     fn players(&self) -> usize {
         let (_, body) = request(self.api, "GET", "/api/v1/summaries", &[]);
         let summaries: serde_json::Value = serde_json::from_str(&body).unwrap();
-        summaries["data"]["self"]["media_server"]["drain"]["players"].as_u64().unwrap() as usize
+        let players = summaries["data"]["self"]["media_server"]["drain"]["players"].as_u64().unwrap();
+        usize::try_from(players).unwrap()
     }
 }
 
