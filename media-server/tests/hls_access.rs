@@ -114,6 +114,10 @@ fn nginx_asks_once_for_each_viewer() {
     for path in ["/live/%6civestream.m3u8", "//live/livestream.m3u8", "/live/x/../livestream.m3u8"] {
         assert_ne!(status(http, path, &["X-Test-Address: 10.0.0.3"]), "200", "{path}");
     }
+    // nginx leaves out what follows #, and tells of it.
+    for path in [playlist, &segment] {
+        assert_eq!(status(http, &format!("{path}#.txt"), &["X-Test-Address: 10.0.0.4"]), "403", "{path}");
+    }
     std::fs::write(html.join("page.html"), "a page").unwrap();
     assert_eq!(status(http, "/page.html", &[]), "200");
 }
@@ -154,6 +158,10 @@ fn the_server_asks_when_it_gives_the_master_playlist() {
     wait_until("a segment is listed", || !segments(&html.join("live/livestream.m3u8")).is_empty());
     let http = running.address(Service::Http).unwrap();
     assert_eq!(status(http, "/live/livestream.m3u8?token=wrong", &[]), "401");
+    for path in ["/live/livestream.m3u%38", "/live/livestream%2em3u8", "/live%2Flivestream.m3u8"] {
+        assert_eq!(status(http, path, &[]), "401", "{path}");
+    }
+    let asked_before = plays(&seen).len();
     let (_, master) = request(http, "GET", "/live/livestream.m3u8?token=right", &[]);
     let url = master.lines().last().unwrap();
     for _ in 0..3 {
@@ -161,13 +169,30 @@ fn the_server_asks_when_it_gives_the_master_playlist() {
         assert!(media.contains("livestream-0.ts"), "{media}");
     }
     let asked = plays(&seen);
-    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(asked.len(), asked_before + 1, "{asked:?}");
     // The context is the client's id, as SRS tells it.
-    assert!(url.ends_with(asked[1]["client_id"].as_str().unwrap()), "{url} {asked:?}");
+    assert!(url.ends_with(asked[asked_before]["client_id"].as_str().unwrap()), "{url} {asked:?}");
     assert_eq!(running.server.viewers.count(), 1);
     // A context that nobody gave is a viewer like any other.
     assert_eq!(status(http, "/live/livestream.m3u8?hls_ctx=made-up", &[]), "401");
     running.stop();
+}
+
+/// A core, which knows of streams, looks at the first request of a connection alone.
+#[test]
+fn no_connection_is_kept_for_a_request_of_a_stream() {
+    let server = TestServer::start("", "");
+    let http = server.address(Service::Http);
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/players"),
+        ("GET", "/console/server.json"),
+        ("GET", "/healthz"),
+        ("OPTIONS", "/a.flv"),
+    ] {
+        let (head, _) = request(http, method, path, &["Connection: keep-alive"]);
+        assert!(head.to_ascii_lowercase().contains("connection: close"), "{method} {path}: {head}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Which stream a URL's path belongs to, by the names that `hls { … }` gives its files. Pure.
 
 use super::Hls;
-use crate::http::mount;
 use crate::recorder::Names;
 
 /// A request's path as a file server sees it: percent signs decoded, double slashes and single dots gone. None for
@@ -25,12 +24,22 @@ pub fn clean(path: &str) -> Option<String> {
     Some(cleaned)
 }
 
-/// App and stream of a playlist's path.
+/// App and stream of a playlist's path; empty where its name does not say them.
 pub fn playlist(hls: Option<&Hls>, vhost: &str, path: &str) -> Option<(String, String)> {
-    let template = hls.map_or("[app]/[stream].m3u8", |hls| &hls.m3u8_file);
-    let template = format!("/{}", template.trim_start_matches("./").replace("[vhost]", vhost));
-    let (app, stream) = mount::resolve(&template, path)?;
-    Some((app.to_owned(), stream.to_owned()))
+    stream(hls.map_or("[app]/[stream].m3u8", |hls| &hls.m3u8_file), vhost, path)
+}
+
+/// App and stream of a file's path by a template such as `[app]/[stream]-[seq].ts`; empty where the template lacks
+/// them. Variables may stand several times, an app may have several levels, and variables other than `[vhost]` are
+/// numbers.
+pub fn stream(template: &str, vhost: &str, path: &str) -> Option<(String, String)> {
+    let path = path.strip_prefix('/').filter(|path| path.len() <= MAX_PATH)?;
+    let found = matched(relative(template), Found { vhost, app: None, stream: None }, path)?;
+    Some((found.app.unwrap_or_default().to_owned(), found.stream.unwrap_or_default().to_owned()))
+}
+
+fn relative(template: &str) -> &str {
+    template.trim_start_matches("./").trim_start_matches('/')
 }
 
 /// What stands behind the last dot of the last name of a path or template; none without a dot.
@@ -42,27 +51,57 @@ pub fn ending(path: &str) -> Option<&str> {
 /// Whether a path is a file of a stream by a template such as `[app]/[stream]-[seq].ts`: all other variables are
 /// numbers.
 pub fn is_part(template: &str, names: &Names<'_>, path: &str) -> bool {
-    let Some(path) = path.strip_prefix('/') else { return false };
-    // The names come last: what is in them is no template.
-    matches(template.trim_start_matches("./").trim_start_matches('/'), names, path)
+    let Some(path) = path.strip_prefix('/').filter(|path| path.len() <= MAX_PATH) else { return false };
+    let known = Found { vhost: names.vhost, app: Some(names.app), stream: Some(names.stream) };
+    matched(relative(template), known, path).is_some()
 }
 
-fn matches(template: &str, names: &Names<'_>, path: &str) -> bool {
-    let Some((before, rest)) = template.split_once('[') else { return template == path };
-    let (Some((variable, after)), Some(path)) = (rest.split_once(']'), path.strip_prefix(before)) else {
-        return false;
+/// No longer path is a file's: it bounds what is tried.
+const MAX_PATH: usize = 1024;
+
+/// What a template's variables stand for, as far as it is known.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    vhost: &'a str,
+    app: Option<&'a str>,
+    stream: Option<&'a str>,
+}
+
+/// Fits a path to a template; the longest app and stream count. What is in names is no template.
+fn matched<'a>(template: &str, found: Found<'a>, path: &'a str) -> Option<Found<'a>> {
+    let Some((before, rest)) = template.split_once('[') else { return (template == path).then_some(found) };
+    let (variable, after) = rest.split_once(']')?;
+    let path = path.strip_prefix(before)?;
+    let known = match variable {
+        "vhost" => Some(found.vhost),
+        "app" => found.app,
+        "stream" => found.stream,
+        _ => {
+            // Numbers without anything between are one, of which each has a digit.
+            let (mut after, mut least) = (after, 1);
+            while let Some((next, rest)) = after.strip_prefix('[').and_then(|next| next.split_once(']')) {
+                if matches!(next, "vhost" | "app" | "stream") {
+                    break;
+                }
+                (after, least) = (rest, least + 1);
+            }
+            let digits = path.bytes().take_while(u8::is_ascii_digit).count();
+            return (least..=digits).rev().find_map(|count| matched(after, found, &path[count..]));
+        }
     };
-    let name = match variable {
-        "vhost" => Some(names.vhost),
-        "app" => Some(names.app),
-        "stream" => Some(names.stream),
-        _ => None,
-    };
-    if let Some(name) = name {
-        return path.strip_prefix(name).is_some_and(|path| matches(after, names, path));
+    if let Some(name) = known {
+        return matched(after, found, path.strip_prefix(name)?);
     }
-    let digits = path.bytes().take_while(u8::is_ascii_digit).count();
-    (1..=digits).rev().any(|count| matches(after, names, &path[count..]))
+    let is_app = variable == "app";
+    let most = if is_app { path.len() } else { path.find('/').unwrap_or(path.len()) };
+    (1..=most).rev().filter(|end| path.is_char_boundary(*end)).find_map(|end| {
+        let (name, rest) = path.split_at(end);
+        let found = match is_app {
+            true => Found { app: Some(name), ..found },
+            false => Found { stream: Some(name), ..found },
+        };
+        matched(after, found, rest)
+    })
 }
 
 #[cfg(test)]
@@ -116,11 +155,37 @@ mod tests {
         assert_eq!(playlist(None, "v", "/s.m3u8"), None);
     }
 
+    #[test]
+    fn streams_are_found_by_any_template() {
+        for (template, path, expected) in [
+            ("[app]/[stream].m3u8", "/live/room/s.m3u8", Some(("live/room", "s"))),
+            ("./[app]/[stream].m3u8", "/live/s.m3u8", Some(("live", "s"))),
+            ("[stream].m3u8", "/s.m3u8", Some(("", "s"))),
+            ("[stream].m3u8", "/live/s.m3u8", None),
+            ("[app]/[stream]/[stream].m3u8", "/live/s/s.m3u8", Some(("live", "s"))),
+            ("[app]/[stream]/[stream].m3u8", "/live/s/t.m3u8", None),
+            ("[stream]-[app].m3u8", "/s-live.m3u8", Some(("live", "s"))),
+            ("[vhost]/[app]/[stream].m3u8", "/v/live/s.m3u8", Some(("live", "s"))),
+            ("[vhost]/[app]/[stream].m3u8", "/w/live/s.m3u8", None),
+            ("all.m3u8", "/all.m3u8", Some(("", ""))),
+            ("[app]/[stream]-[seq].ts", "/live/a-b-12.ts", Some(("live", "a-b"))),
+            ("[app]/[2006][01][02]/[stream].m3u8", "/live/20261123/s.m3u8", Some(("live", "s"))),
+            ("[app]/[2006][01][02]/[stream].m3u8", "/live/20/s.m3u8", None),
+        ] {
+            let expected = expected.map(|(app, stream)| (app.to_owned(), stream.to_owned()));
+            assert_eq!(stream(template, "v", path), expected, "{template} {path}");
+        }
+        // Many numbers in many digits are no work.
+        let path = format!("/live/{}x", "7".repeat(900));
+        assert_eq!(stream("[app]/[2006][01][02][15][04][05][999][seq].ts", "v", &path), None);
+    }
+
     proptest! {
         #[test]
         fn no_path_panics(path in "\\PC{0,60}", template in "[a-z\\[\\]/.-]{0,30}") {
             let _ = clean(&path);
             is_part(&template, &Names { vhost: "v", app: "a", stream: "s" }, &path);
+            let _ = stream(&template, "v", &path);
         }
     }
 }

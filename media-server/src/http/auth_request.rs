@@ -71,6 +71,10 @@ async fn judge(
         Some("OPTIONS") => return Ok(()),
         Some(_) => return Err(forbidden("only GET and HEAD are served")),
     }
+    // nginx leaves a fragment out of the file's name, and has it in $request_uri.
+    if uri.contains('#') {
+        return Err(forbidden("a request has no fragment"));
+    }
     let (path, query) = uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)));
     let path = names::clean(path).ok_or_else(|| forbidden("no file has this name"))?;
     let host = text("host").unwrap_or_default();

@@ -22,7 +22,12 @@ use crate::server::{Server, Service};
 /// The router of the HTTP port.
 pub(super) fn router(server: Arc<Server>) -> Router {
     let proxy = Arc::new(Proxy::default());
-    super::api::probes().fallback(file).layer(axum::Extension(proxy)).with_state(server)
+    // A core looks at a connection's first request alone: one for a stream needs a new connection.
+    let close = axum::middleware::map_response(|mut response: Response| {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Close"));
+        std::future::ready(response)
+    });
+    super::api::probes().fallback(file).layer(axum::Extension(proxy)).layer(close).with_state(server)
 }
 
 async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body::Body>) -> Response {
@@ -43,7 +48,10 @@ async fn file(State(server): State<Arc<Server>>, mut request: Request<axum::body
         answer::common(&mut response, &server.signature, cross_site, true);
         return response;
     }
-    let path = request.uri().path().to_owned();
+    // What is looked at is the name that the file is found by, and not how it is written.
+    let Some(path) = names::clean(request.uri().path()) else {
+        return answer::text_answer(&server.signature, StatusCode::NOT_FOUND, false);
+    };
     let proxy = request.extensions().get::<Arc<Proxy>>().cloned();
     let remote = vhost_of(&settings, request.uri(), request.headers())
         .and_then(|vhost| Some((vhost, Proxy::concerns(&server, vhost, &path)?)));

@@ -122,13 +122,20 @@ impl Proxy {
         // What is being fetched is locked, and stays.
         files.retain(|(_, path), slot| {
             let Ok(fetched) = slot.try_lock() else { return true };
-            let valid = if is_playlist(path) { PLAYLIST * 20 } else { SEGMENT };
             let Some(fetched) = &*fetched else { return Arc::strong_count(slot) > 1 };
+            let valid = match &fetched.body {
+                None => PLAYLIST,
+                Some(_) if is_playlist(path) => PLAYLIST * 20,
+                Some(_) => SEGMENT,
+            };
             kept += fetched.body.as_ref().map_or(0, Bytes::len);
             kept <= MAX_KEPT && now.saturating_duration_since(fetched.at) < valid
         });
         if files.len() >= MAX_FILES {
-            return None;
+            let at = |slot: &Slot| slot.try_lock().ok()?.as_ref().map(|fetched| fetched.at);
+            let oldest = files.iter().filter_map(|(key, slot)| Some((at(slot)?, key))).min()?;
+            let oldest = oldest.1.clone();
+            files.remove(&oldest);
         }
         let slot = Slot::default();
         files.insert(key, Arc::clone(&slot));
@@ -252,6 +259,36 @@ fn context(body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn invented_names_leave_room_for_real_ones() {
+        let proxy = Proxy::default();
+        let now = Instant::now();
+        let put = |path: &str, body: Option<&'static [u8]>, age: Duration| {
+            let slot = proxy.slot("v", path).unwrap();
+            let fetched = Fetched {
+                at: now.checked_sub(age).unwrap(),
+                body: body.map(Bytes::from_static),
+                context: None,
+            };
+            *slot.try_lock().unwrap() = Some(fetched);
+        };
+        put("/live/real-0.ts", Some(b"ts"), Duration::from_secs(30));
+        for number in 0..9 {
+            put(&format!("/live/no-{number}.ts"), None, PLAYLIST);
+        }
+        assert_eq!(proxy.lock().len(), 2, "that there is none is not believed for long");
+        let one = Fetched { at: now, body: Some(Bytes::new()), context: None };
+        let slot: Slot = Arc::new(tokio::sync::Mutex::new(Some(one)));
+        let more = |number| (("v".to_owned(), format!("/live/yes-{number}.ts")), Arc::clone(&slot));
+        proxy.lock().extend((2..MAX_FILES).map(more));
+        put("/live/new-0.ts", Some(b"ts"), Duration::ZERO);
+        assert_eq!(proxy.lock().len(), MAX_FILES);
+        assert!(
+            !proxy.lock().contains_key(&("v".to_owned(), "/live/real-0.ts".to_owned())),
+            "the oldest goes"
+        );
+    }
 
     #[test]
     fn files_belong_to_streams() {

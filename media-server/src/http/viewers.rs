@@ -145,7 +145,8 @@ pub(super) async fn playlist(
     let forbidden = |text: &str| Refused::Forbidden(text.to_owned());
     let (app, stream) = names::playlist(vhost.hls.as_ref(), &vhost.name, visit.path)
         .filter(|(app, stream)| {
-            url::check_name("app", app).is_ok() && url::check_name("stream", stream).is_ok()
+            let valid = |what, name: &str| name.is_empty() || url::check_name(what, name).is_ok();
+            valid("app", app) && valid("stream", stream)
         })
         .ok_or_else(|| forbidden("no playlist has this name"))?;
     // Rules that were changed since are looked at each time: they cost nothing.
