@@ -137,3 +137,124 @@ fn edge_cluster_of_the_article() {
     let _publisher = media::publish(&media::file(folder.path()), &format!("rtmp://{edges}/live/livestream"));
     plays_everywhere(&edges, &nginx, "livestream", folder.path());
 }
+
+/// What a media server's API says inside its pod.
+fn api(namespace: &TestNamespace, pod: &str, path: &str) -> cluster::Result<serde_json::Value> {
+    let url = format!("http://127.0.0.1:1985{path}");
+    let said = namespace.kubectl(["exec", pod, "--container=srs", "--", "wget", "-q", "-O-", &url])?;
+    Ok(serde_json::from_str(&said).unwrap_or_default())
+}
+
+/// The names of the pods of one kind.
+fn pods(namespace: &TestNamespace, app: &str) -> Vec<String> {
+    let names = "--output=jsonpath={.items[*].metadata.name}";
+    let said = namespace.kubectl(["get", "pods", &format!("--selector=app={app}"), names]).expect("a list");
+    said.split_whitespace().map(str::to_owned).collect()
+}
+
+/// How many clients of a pod publish, and how many play.
+fn clients(namespace: &TestNamespace, pod: &str) -> (usize, usize) {
+    let answer = api(namespace, pod, "/api/v1/clients/?count=1000").expect("the API");
+    let clients = answer["clients"].as_array().cloned().unwrap_or_default();
+    let publish = clients.iter().filter(|client| client["publish"] == true).count();
+    (publish, clients.len() - publish)
+}
+
+/// The one pod that somebody publishes to.
+fn published_to(namespace: &TestNamespace, app: &str) -> String {
+    wait_for(&format!("a publisher of {app}"), SOON, || {
+        Ok(pods(namespace, app).into_iter().find(|pod| clients(namespace, pod).0 > 0))
+    })
+    .expect("a publisher")
+}
+
+/// As `kill -9` of all that is in it.
+fn kill(namespace: &TestNamespace, pod: &str) {
+    namespace.kubectl(["delete", "pod", pod, "--grace-period=0", "--force"]).expect("a pod is deleted");
+}
+
+/// The number of the last segment of a playlist.
+fn last_segment(playlist: &str) -> Option<u64> {
+    let first: u64 =
+        playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"))?.trim().parse().ok()?;
+    (first + playlist.matches("#EXTINF").count() as u64).checked_sub(1)
+}
+
+/// Waits until each of them has got a good deal more.
+fn go_on(viewers: &[media::Viewer], what: &str) {
+    let before: Vec<u64> = viewers.iter().map(media::Viewer::bytes).collect();
+    wait_for(what, SOON, || {
+        let more = viewers.iter().zip(&before).all(|(viewer, before)| viewer.bytes() > before + 200_000);
+        Ok(more.then_some(()))
+    })
+    .unwrap_or_else(|error| {
+        let now: Vec<u64> = viewers.iter().map(media::Viewer::bytes).collect();
+        panic!("{error}: {before:?} and then {now:?}")
+    });
+}
+
+/// Waits for two more segments, and insists that no playlist on the way ends before the one that was seen before it.
+fn hls_goes_on(nginx: &str, last: &mut u64) {
+    let until = *last + 2;
+    wait_for(&format!("segment {until}"), SOON, || {
+        let Some(now) = http::text(nginx, 80, "/live/livestream.m3u8").as_deref().and_then(last_segment)
+        else {
+            return Ok(None);
+        };
+        assert!(now >= *last, "HLS goes back from segment {last} to {now}");
+        *last = now;
+        Ok((now >= until).then_some(()))
+    })
+    .expect("HLS goes on");
+}
+
+#[test]
+fn what_plays_goes_on_when_an_origin_and_an_edge_are_killed() {
+    let cluster = TestCluster::own(Tier::Node).expect("a cluster with a node");
+    load_images(&cluster);
+    let namespace = cluster.namespace("failover").expect("a namespace");
+    up(&namespace, &manifests::of("origin-cluster"));
+    let (nginx, edges) = (address(&namespace, "srs-http-service"), address(&namespace, "srs-edge-service"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let _publisher = media::publish(&media::file(folder.path()), &format!("rtmp://{edges}/live/livestream"));
+    let origin = published_to(&namespace, "srs-origin");
+    let own_edge = published_to(&namespace, "srs-edge");
+    let mut viewers: Vec<media::Viewer> = (0..6)
+        .map(|number| {
+            let url = if number % 2 == 0 {
+                format!("rtmp://{edges}/live/livestream")
+            } else {
+                format!("http://{edges}:8080/live/livestream.flv")
+            };
+            media::Viewer::start(&url, folder.path().join(format!("viewer-{number}.flv")))
+        })
+        .collect();
+    go_on(&viewers, "the viewers' start");
+    wait_for_hls(&nginx, "livestream");
+    let mut last = 0;
+    hls_goes_on(&nginx, &mut last);
+
+    // The origin that has the stream: the edge publishes to another, the other edges pull from there.
+    kill(&namespace, &origin);
+    go_on(&viewers, "what plays after an origin was killed");
+    hls_goes_on(&nginx, &mut last);
+    assert!(viewers.iter_mut().all(media::Viewer::is_playing), "no viewer notices");
+
+    // An edge with viewers: they come again to another; nobody else notices.
+    let (edge, lost) = pods(&namespace, "srs-edge")
+        .into_iter()
+        .filter(|pod| *pod != own_edge)
+        .map(|pod| (clients(&namespace, &pod).1, pod))
+        .max()
+        .map(|(players, pod)| (pod, players))
+        .expect("another edge");
+    kill(&namespace, &edge);
+    wait_for("the end of the lost viewers", SOON, || {
+        viewers.retain_mut(media::Viewer::is_playing);
+        Ok((viewers.len() == 6 - lost).then_some(()))
+    })
+    .expect("those of the killed edge, and only they, end");
+    plays(&format!("rtmp://{edges}/live/livestream"), folder.path());
+    go_on(&viewers, "what plays after an edge was killed");
+    hls_goes_on(&nginx, &mut last);
+}

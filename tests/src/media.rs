@@ -148,3 +148,47 @@ pub fn play(url: &str, seconds: u32, folder: &Path) -> Played {
         ),
     }
 }
+
+/// A player that plays until it is dropped or its stream ends.
+#[derive(Debug)]
+pub struct Viewer {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Viewer {
+    /// Plays `url` into a file.
+    ///
+    /// # Panics
+    /// If ffmpeg can't be started.
+    pub fn start(url: &str, file: PathBuf) -> Self {
+        ensure();
+        let child = Command::new("ffmpeg")
+            .args(["-v", "error", "-y", "-rw_timeout", "60000000", "-i", url, "-c", "copy"])
+            .args(["-flush_packets", "1", "-f", "flv"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("ffmpeg starts");
+        Self { child, file }
+    }
+
+    /// How many bytes it has got.
+    pub fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.file).map_or(0, |file| file.len())
+    }
+
+    /// Whether it still plays.
+    pub fn is_playing(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
