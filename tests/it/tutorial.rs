@@ -214,17 +214,19 @@ fn what_plays_goes_on_when_an_origin_and_an_edge_are_killed() {
     load_images(&cluster);
     let namespace = cluster.namespace("failover").expect("a namespace");
     up(&namespace, &manifests::of("origin-cluster"));
-    let (nginx, edges) = (address(&namespace, "srs-http-service"), address(&namespace, "srs-edge-service"));
+    let (nginx, balancer) =
+        (address(&namespace, "srs-http-service"), address(&namespace, "srs-edge-service"));
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let _publisher = media::publish(&media::file(folder.path()), &format!("rtmp://{edges}/live/livestream"));
+    let _publisher =
+        media::publish(&media::file(folder.path()), &format!("rtmp://{balancer}/live/livestream"));
     let origin = published_to(&namespace, "srs-origin");
     let own_edge = published_to(&namespace, "srs-edge");
     let mut viewers: Vec<media::Viewer> = (0..6)
         .map(|number| {
             let url = if number % 2 == 0 {
-                format!("rtmp://{edges}/live/livestream")
+                format!("rtmp://{balancer}/live/livestream")
             } else {
-                format!("http://{edges}:8080/live/livestream.flv")
+                format!("http://{balancer}:8080/live/livestream.flv")
             };
             media::Viewer::start(&url, folder.path().join(format!("viewer-{number}.flv")))
         })
@@ -254,7 +256,7 @@ fn what_plays_goes_on_when_an_origin_and_an_edge_are_killed() {
         Ok((viewers.len() == 6 - lost).then_some(()))
     })
     .expect("those of the killed edge, and only they, end");
-    plays(&format!("rtmp://{edges}/live/livestream"), folder.path());
+    plays(&format!("rtmp://{balancer}/live/livestream"), folder.path());
     go_on(&viewers, "what plays after an edge was killed");
     hls_goes_on(&nginx, &mut last);
 }

@@ -22,7 +22,7 @@ pub fn of(system: &str) -> Vec<String> {
     let beside = base.join("../../shared/seeds/manifests").join(system);
     let folder = if beside.is_dir() { beside } else { base.join("manifests").join(system) };
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .expect("the folder of a system's manifests")
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
