@@ -220,7 +220,7 @@ fn what_plays_goes_on_when_an_origin_and_an_edge_are_killed() {
     let _publisher =
         media::publish(&media::file(folder.path()), &format!("rtmp://{balancer}/live/livestream"));
     let origin = published_to(&namespace, "srs-origin");
-    let own_edge = published_to(&namespace, "srs-edge");
+    let publishers_edge = published_to(&namespace, "srs-edge");
     let mut viewers: Vec<media::Viewer> = (0..6)
         .map(|number| {
             let url = if number % 2 == 0 {
@@ -243,17 +243,17 @@ fn what_plays_goes_on_when_an_origin_and_an_edge_are_killed() {
     assert!(viewers.iter_mut().all(media::Viewer::is_playing), "no viewer notices");
 
     // An edge with viewers: they come again to another; nobody else notices.
-    let (edge, lost) = pods(&namespace, "srs-edge")
+    let (killed, ended) = pods(&namespace, "srs-edge")
         .into_iter()
-        .filter(|pod| *pod != own_edge)
+        .filter(|pod| *pod != publishers_edge)
         .map(|pod| (clients(&namespace, &pod).1, pod))
         .max()
         .map(|(players, pod)| (pod, players))
         .expect("another edge");
-    kill(&namespace, &edge);
+    kill(&namespace, &killed);
     wait_for("the end of the lost viewers", SOON, || {
         viewers.retain_mut(media::Viewer::is_playing);
-        Ok((viewers.len() == 6 - lost).then_some(()))
+        Ok((viewers.len() == 6 - ended).then_some(()))
     })
     .expect("those of the killed edge, and only they, end");
     plays(&format!("rtmp://{balancer}/live/livestream"), folder.path());
