@@ -1,26 +1,23 @@
 //! http_hooks: what SRS asks and tells other services, as POSTs of JSON.
 //!
 //! Calls are made on a thread of their own. A call that decides (on_connect, on_publish, on_play) is answered to the
-//! core that asked; the others are only made. The queue is bounded: what a dead service lets pile up is dropped.
+//! core that asked; the others are only made. What a dead service lets pile up is bounded, see [`queue`](mod@queue).
+
+pub mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc::Receiver;
 
+pub use self::queue::{Job, Purpose, queue};
 use crate::conf::Directive;
 use crate::http_client;
 use crate::server::{Command, Server};
 
 /// A call, connecting and answering, may take this long.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Calls that wait to be made.
-const MAX_WAITING: usize = 4096;
-/// Calls that are made at a time, of those that decide and of the others.
-const MAX_RUNNING: usize = 64;
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 64 << 10;
 
@@ -113,8 +110,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// The event.
-    fn name(&self) -> &str {
+    /// The event's name.
+    fn event(&self) -> &str {
         self.body["action"].as_str().unwrap_or("on_hls_notify")
     }
 }
@@ -130,84 +127,34 @@ pub struct Asker {
     pub id: String,
 }
 
-/// Calls that are made one after the other; the first that fails ends them.
-#[derive(Debug)]
-pub struct Job {
-    /// The calls.
-    pub calls: Vec<Call>,
-    /// Who waits.
-    pub asker: Option<Asker>,
-}
-
 /// The calls of an event.
 pub fn calls(hooks: &Hooks, event: &str, body: &Value) -> Vec<Call> {
     hooks.urls(event).iter().map(|url| Call { url: url.clone(), body: body.clone(), read: None }).collect()
 }
 
-/// The queue to the thread.
-pub fn queue() -> (Sender<Job>, Receiver<Job>) {
-    mpsc::channel(MAX_WAITING)
-}
-
 /// Makes calls until all senders are gone. Blocks its thread.
-pub fn run(server: &Arc<Server>, mut jobs: Receiver<Job>) -> std::io::Result<()> {
+pub fn run(server: &Arc<Server>, jobs: Receiver<Job>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // Clients that wait do not wait for a service that is only told of something and does not answer.
-        let (asking, asked) = queue();
-        let (telling, told) = queue();
-        tokio::spawn(serve(Arc::clone(server), asked));
-        tokio::spawn(serve(Arc::clone(server), told));
-        while let Some(job) = jobs.recv().await {
-            if job.asker.is_some() {
-                if asking.send(job).await.is_err() {
-                    return;
-                }
-            } else if let Err(TrySendError::Full(job)) = telling.try_send(job) {
-                tracing::warn!(
-                    "{} is not told: too many hooks are waiting",
-                    job.calls.first().map_or("nothing", Call::name)
-                );
-            }
+    runtime.block_on(queue::work(jobs, |asker, refused| {
+        if let Some(core) = server.cores.get(asker.core) {
+            core.send(Command::Decided(asker.index, asker.id, refused));
         }
-    });
+    }));
     Ok(())
 }
 
-/// Makes the calls of a queue.
-async fn serve(server: Arc<Server>, mut jobs: Receiver<Job>) {
-    let running = Arc::new(Semaphore::new(MAX_RUNNING));
-    while let Some(job) = jobs.recv().await {
-        let Ok(permit) = Arc::clone(&running).acquire_owned().await else { return };
-        let server = Arc::clone(&server);
-        tokio::spawn(async move {
-            let refused = run_job(&job).await.err();
-            if let Some(reason) = &refused {
-                let client = job.calls.first().and_then(|call| call.body["client_id"].as_str());
-                tracing::warn!(cid = client.unwrap_or_default(), "http hook: {reason}");
-            }
-            if let Some(asker) = job.asker
-                && let Some(core) = server.cores.get(asker.core)
-            {
-                core.send(Command::Decided(asker.index, asker.id, refused));
-            }
-            drop(permit);
-        });
-    }
-}
-
-/// Makes calls at once, for who can wait; none is success.
+/// Makes calls that decide at once, for who can wait; the first that fails refuses, none is success.
 pub async fn ask(calls: Vec<Call>) -> Result<(), String> {
-    run_job(&Job { calls, asker: None }).await
-}
-
-async fn run_job(job: &Job) -> Result<(), String> {
-    for call in &job.calls {
-        let result = tokio::time::timeout(PATIENCE, make(call)).await;
-        let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
-        result.map_err(|error| format!("{} {}: {error}", call.name(), call.url))?;
+    for call in &calls {
+        make_in_time(call).await?;
     }
     Ok(())
+}
+
+async fn make_in_time(call: &Call) -> Result<(), String> {
+    let result = tokio::time::timeout(PATIENCE, make(call)).await;
+    let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
+    result.map_err(|error| format!("{} {}: {error}", call.event(), call.url))
 }
 
 async fn make(call: &Call) -> Result<(), String> {

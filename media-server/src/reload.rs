@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::inotify;
@@ -81,6 +81,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Reads the file again and does what changed.
 pub fn reload(server: &Arc<Server>, path: Option<&Path>) -> Result<(), Error> {
+    let _one = server.reloading.lock().unwrap_or_else(PoisonError::into_inner);
     let result =
         path.ok_or(Error::NoFile).and_then(|path| Ok(conf::load(path)?)).and_then(|new| apply(server, new));
     match &result {

@@ -233,6 +233,8 @@ pub struct Server {
     /// The configuration was replaced.
     pub reloaded: tokio::sync::Notify,
     reloads: Mutex<Reloads>,
+    /// Held while the configuration is read again: the API and signals may want it at the same time.
+    pub reloading: Mutex<()>,
     /// The addresses that it really listens at.
     pub addresses: Mutex<Vec<(Service, SocketAddr)>>,
 }
@@ -276,6 +278,7 @@ impl Server {
             path: None,
             reloaded: tokio::sync::Notify::new(),
             reloads: Mutex::default(),
+            reloading: Mutex::default(),
             addresses: Mutex::default(),
         }
     }

@@ -164,8 +164,15 @@ async fn keep(program: Program, mut stopped: oneshot::Receiver<()>) {
         let ended = match start(&program) {
             Ok(mut child) => {
                 tracing::info!("{name} is started, pid {}", child.id().unwrap_or(0));
+                let group = group(&child);
                 tokio::select! {
-                    status = child.wait() => Some(status),
+                    status = child.wait() => {
+                        // What it started must not stay behind, or be there twice.
+                        if let Some(group) = group {
+                            let _ = kill_process_group(group, Signal::KILL);
+                        }
+                        Some(status)
+                    }
                     _ = &mut stopped => {
                         end(&name, &mut child).await;
                         None
@@ -210,8 +217,13 @@ fn output(path: Option<&Path>) -> io::Result<Stdio> {
     Ok(File::create(path)?.into())
 }
 
+/// The group of a program that has not ended.
+fn group(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
+}
+
 async fn end(name: &str, child: &mut Child) {
-    let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+    let Some(pid) = group(child) else { return };
     let _ = kill_process_group(pid, Signal::TERM);
     if timeout(PATIENCE, child.wait()).await.is_err() {
         tracing::warn!("{name} did not end within {} s and is killed", PATIENCE.as_secs());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::conn::{Conn, Role};
 use super::http::Viewer;
 use super::{Core, Next};
-use crate::hooks::{self, Asker, Hooks, Job, Subject, Watched};
+use crate::hooks::{self, Asker, Hooks, Job, Purpose, Subject, Watched};
 use crate::rtmp::session::{Connect, PublishKind, Session};
 use crate::rtmp::url::Target;
 use crate::upstream::question::Verdict;
@@ -118,7 +118,8 @@ impl Core {
         let server_id = &self.server.stat.server_id;
         let event = if publish { "on_publish" } else { "on_play" };
         let mut calls = Vec::new();
-        if session.is_some() {
+        // A connection may publish again and again, and connects once.
+        if session.is_some() && conn.watched.is_none() {
             calls.extend(hooks::calls(&vhost.hooks, "on_connect", &subject.body(server_id, "on_connect")));
         }
         calls.extend(hooks::calls(&vhost.hooks, event, &subject.body(server_id, event)));
@@ -127,7 +128,7 @@ impl Core {
             return self.admit(index, conn, session, wish);
         }
         let asker = Asker { core: self.index, index, id: conn.id.clone() };
-        if self.server.hooks.try_send(Job { calls, asker: Some(asker) }).is_err() {
+        if self.server.hooks.try_send(Job { calls, purpose: Purpose::Decide(asker) }).is_err() {
             return Next::Close("too many hooks are waiting for their answers".into());
         }
         conn.pending = Some(Box::new(Pending { wish, saved: Vec::new() }));
@@ -225,7 +226,7 @@ impl Core {
             body[*name] = (*value).into();
         }
         let calls = hooks::calls(&watched.hooks, event, &body);
-        if !calls.is_empty() && self.server.hooks.try_send(Job { calls, asker: None }).is_err() {
+        if !calls.is_empty() && self.server.hooks.try_send(Job { calls, purpose: Purpose::Tell }).is_err() {
             tracing::warn!(cid = %conn.id, "{event} is not told: too many hooks are waiting");
         }
     }

@@ -2,8 +2,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::flv::Flv;
 use super::mp4::Mp4;
@@ -128,13 +131,10 @@ impl Files {
 
     fn open(&self, timestamp: i64) -> io::Result<Open> {
         let path = PathBuf::from(Stamp::new(SystemTime::now(), self.conf.utc).path(&self.template));
-        let mut temporary = path.clone().into_os_string();
-        temporary.push(".tmp");
-        let temporary = PathBuf::from(temporary);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(std::path::Path::new("."));
+        let folder = folder.unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
-        let file = File::create(&temporary)?;
+        let (file, temporary, path) = create(&path)?;
         let headers = [(TagKind::Video, &self.video), (TagKind::Audio, &self.audio)];
         let headers: Vec<(TagKind, &[u8])> =
             headers.into_iter().filter_map(|(kind, header)| Some((kind, header.as_deref()?))).collect();
@@ -151,8 +151,7 @@ impl Files {
             Container::Flv(file) => file.finish()?,
             Container::Mp4(file) => file.finish()?,
         }
-        fs::rename(&open.temporary, &open.path)?;
-        Ok(Some(open.path))
+        finalise(&open.temporary, &open.path).map(Some)
     }
 
     /// Something is missing from the stream: the file goes on with the next keyframe.
@@ -169,5 +168,88 @@ impl Files {
     /// The publisher has gone; gives the file that was open.
     pub fn finish(mut self) -> io::Result<Option<PathBuf>> {
         self.close()
+    }
+}
+
+/// How many recordings of one name there may be.
+const MAX_NUMBER: u32 = 9999;
+
+/// `NAME.flv`, `NAME-1.flv`, `NAME-2.flv`…: what was recorded before is never replaced, where SRS refuses to record.
+fn numbered(path: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..=MAX_NUMBER).map(move |number| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        match number {
+            0 => path.to_owned(),
+            _ => path.with_file_name(format!("{stem}-{number}.{ending}")),
+        }
+    })
+}
+
+fn taken(path: &Path) -> io::Error {
+    let text = format!("{} and {MAX_NUMBER} more like it exist", path.display());
+    io::Error::new(io::ErrorKind::AlreadyExists, text)
+}
+
+/// Makes the temporary file of the first name that is free; gives it and both paths.
+fn create(path: &Path) -> io::Result<(File, PathBuf, PathBuf)> {
+    for path in numbered(path) {
+        let mut temporary = path.clone().into_os_string();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
+        if path.symlink_metadata().is_ok() {
+            continue;
+        }
+        match File::create_new(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return Ok((result?, temporary, path)),
+        }
+    }
+    Err(taken(path))
+}
+
+/// Gives a recording its name, or the next that is free.
+fn finalise(temporary: &Path, path: &Path) -> io::Result<PathBuf> {
+    for path in numbered(path) {
+        match renameat_with(CWD, temporary, CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(path),
+            Err(Errno::EXIST) => {}
+            // File systems that don't know of it, as NFS.
+            Err(Errno::INVAL | Errno::NOSYS) if path.symlink_metadata().is_ok() => {}
+            Err(Errno::INVAL | Errno::NOSYS) => return fs::rename(temporary, &path).map(|()| path),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(taken(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_recording_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("enabled on; dvr_path {}/[stream].flv;", dir.path().display());
+        let conf = Dvr::read(&crate::conf::parse::parse(&text).unwrap(), false).unwrap().unwrap();
+        let record = |meanwhile: Option<&str>| {
+            let names = Names { vhost: "v", app: "live", stream: "s" };
+            let mut files = Files::new(conf.clone(), names);
+            files.push(TagKind::Audio, 0, &[0xaf, 0, 0x12, 0x10]).unwrap();
+            files.push(TagKind::Audio, 0, &[0xaf, 1, 5]).unwrap();
+            if let Some(name) = meanwhile {
+                fs::write(dir.path().join(name), "other").unwrap();
+            }
+            files.finish().unwrap().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(record(None), "s.flv");
+        assert_eq!(record(None), "s-1.flv");
+        // One that was never completed, and one that comes while another is open.
+        fs::write(dir.path().join("s-2.flv.tmp"), "left").unwrap();
+        assert_eq!(record(Some("s-3.flv")), "s-3-1.flv");
+        for (name, text) in [("s-2.flv.tmp", "left"), ("s-3.flv", "other")] {
+            assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), text);
+        }
+        assert!(fs::metadata(dir.path().join("s.flv")).unwrap().len() > 13);
     }
 }

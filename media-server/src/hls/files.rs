@@ -80,11 +80,15 @@ pub struct Files {
 
 impl Files {
     /// For a new publisher.
-    pub fn new(conf: Hls, names: Names<'_>, listed: Listed) -> Self {
+    pub fn new(mut conf: Hls, names: Names<'_>, listed: Listed) -> Self {
         let ts = names.path(&conf.ts_file);
         let m3u8 = names.path(&conf.m3u8_file);
         // Segments are named relative to the playlist.
         let folder = m3u8.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        // SRS completes a prefix that does not end with a slash by the playlist's folder.
+        if !conf.entry_prefix.is_empty() && !conf.entry_prefix.ends_with('/') {
+            conf.entry_prefix.push_str(&format!("/{folder}"));
+        }
         Files {
             m3u8: conf.path.join(&m3u8),
             m3u8_url: m3u8,
@@ -244,10 +248,10 @@ impl Files {
         self.listed.sequence += 1;
         self.listed.segments.push_back(segment.clone());
         let gone = playlist::shrink(&mut self.listed.segments, self.conf.window);
-        self.write_playlist(&playlist::text(&self.listed.segments, self.conf.target()))?;
         // A player may still be at what has just left the list.
         let later = now + Duration::from_secs_f64(self.conf.window);
         self.listed.expire(&gone, later);
+        self.write_playlist(&playlist::text(&self.listed.segments, self.conf.target()))?;
         self.clean(now);
         Ok(Some(segment))
     }
@@ -453,8 +457,10 @@ fn write_whole(path: &Path, extension: &str, bytes: &[u8]) -> io::Result<()> {
     }
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{extension}"));
-    fs::write(&temporary, bytes)?;
-    fs::rename(&temporary, path)
+    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+        // The error that is told is the one before.
+        let _ = fs::remove_file(&temporary);
+    })
 }
 
 #[cfg(test)]
@@ -505,5 +511,56 @@ mod tests {
         assert!(!waiting.is_empty() && waiting.iter().all(|path| path.exists()));
         disposal.clean(end + Duration::from_secs(3));
         assert!(disposal.next().is_none() && waiting.iter().all(|path| !path.exists()));
+    }
+
+    /// Segments of a second, each a keyframe, of a stream `live/s` with these directives.
+    fn after(text: &str, seconds: u64, mut look: impl FnMut(u64, &mut Files)) -> Files {
+        let conf = Hls::read(&crate::conf::parse::parse(text).unwrap(), false).unwrap().unwrap();
+        let mut files = Files::new(conf, Names { vhost: "v", app: "live", stream: "s" }, Listed::default());
+        let header = [0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 66, 1, 0, 1, 0x68];
+        let picture = [0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0x88];
+        let start = Instant::now();
+        files.push(TagKind::Video, 0, &header, start).unwrap();
+        for second in 0..=seconds {
+            look(second, &mut files);
+            let now = start + Duration::from_secs(second);
+            if files.push(TagKind::Video, second as i64 * 1000, &picture, now).is_err() {
+                files.gap();
+            }
+            files.clean(now);
+        }
+        files
+    }
+
+    #[test]
+    fn an_entry_prefix_without_a_slash_gets_the_playlist_s_folder() {
+        for (prefix, uri) in [
+            ("", "s-0.ts"),
+            ("hls_entry_prefix http://your-server;", "http://your-server/live/s-0.ts"),
+            ("hls_entry_prefix http://your-server/;", "http://your-server/s-0.ts"),
+            ("hls_entry_prefix http://your-server/a/;", "http://your-server/a/s-0.ts"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let text = format!("enabled on; hls_fragment 1; {prefix} hls_path {};", dir.path().display());
+            let files = after(&text, 1, |_, _| {});
+            assert_eq!(files.listed.segments[0].uri, uri, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn segments_are_removed_though_the_playlist_can_t_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("enabled on; hls_fragment 1; hls_window 2; hls_path {};", dir.path().display());
+        let mut most = 0;
+        after(&text, 60, |second, files| {
+            if second == 5 {
+                // A folder in the place of a file can't be written.
+                fs::create_dir(dir.path().join(format!("live/s.m3u8.{}.temp", files.session))).unwrap();
+            }
+            let names = fs::read_dir(dir.path().join("live")).into_iter().flatten().flatten();
+            let names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
+            most = most.max(names.iter().filter(|name| name.ends_with(".ts")).count());
+        });
+        assert!(most < 12, "{most}");
     }
 }

@@ -43,6 +43,10 @@ pub struct Segmenter {
     config: Config,
     writer: Writer,
     open: Option<Open>,
+    /// The time of the last picture.
+    pictured: Option<i64>,
+    /// Since when audio waits for a keyframe to begin a segment with.
+    waiting: Option<i64>,
     bytes: Vec<u8>,
     discontinuity: bool,
     unit: Vec<u8>,
@@ -61,6 +65,8 @@ impl Segmenter {
             config: Config::default(),
             writer: Writer::default(),
             open: None,
+            pictured: None,
+            waiting: None,
             bytes: Vec::new(),
             discontinuity: true,
             unit: Vec::new(),
@@ -124,9 +130,13 @@ impl Segmenter {
         if (keyframe || !self.wait_keyframe) && self.age(timestamp) >= self.fragment + self.deviation {
             finished = self.finish_at(timestamp);
         }
-        if self.open.is_none() && !keyframe && self.wait_keyframe {
+        // A keyframe that is too far is not waited for.
+        if finished.is_none() && self.age(timestamp) >= self.longest {
+            finished = self.finish();
+        } else if self.open.is_none() && !keyframe && self.wait_keyframe {
             return finished;
         }
+        self.pictured = Some(timestamp);
         self.open_at(timestamp);
         let dts = ticks(timestamp);
         let pts = dts + u64::from(composition) * 90;
@@ -138,12 +148,19 @@ impl Segmenter {
     fn audio(&mut self, timestamp: i64, payload: &[u8], unit: &mut Vec<u8>) -> Option<Finished> {
         self.config.audio_frame(payload, unit)?;
         let alone = self.config.video().is_none();
+        let most = self.fragment * self.audio_ratio + self.deviation;
         let mut finished = None;
-        if alone && self.age(timestamp) >= self.fragment * self.audio_ratio {
+        // SRS does not look whether pictures come; here their segments begin with a keyframe as long as they can.
+        let paused = self.pictured.is_none_or(|last| (timestamp - last) as f64 >= self.fragment * 1000.0);
+        if self.age(timestamp) >= most && (paused || !self.wait_keyframe) {
             finished = self.finish_at(timestamp);
-        }
-        if self.open.is_none() && !alone && self.wait_keyframe {
-            return finished;
+        } else if self.age(timestamp) >= self.longest {
+            finished = self.finish();
+        } else if self.open.is_none() && !alone && self.wait_keyframe {
+            let since = *self.waiting.get_or_insert(timestamp);
+            if ((timestamp - since) as f64) < most * 1000.0 {
+                return None;
+            }
         }
         self.open_at(timestamp);
         let mut pts = ticks(timestamp);
@@ -168,6 +185,7 @@ impl Segmenter {
             }
             return;
         }
+        self.waiting = None;
         let discontinuity = std::mem::take(&mut self.discontinuity);
         self.open = Some(Open { start: timestamp, last: timestamp, discontinuity });
         self.writer.tables(&mut self.bytes, self.config.program());
@@ -240,6 +258,45 @@ mod tests {
             .map(|segment| segment.duration)
             .collect();
         assert_eq!(finished, [4.0, 4.0, 4.0, 4.0]);
+    }
+
+    /// The durations of segments of audio, with a keyframe at those times of 0 to 20 s.
+    fn paused(keyframes: &[i64]) -> Vec<f64> {
+        let mut segmenter = Segmenter::new(&conf());
+        segmenter.push(TagKind::Video, 0, &VIDEO);
+        segmenter.push(TagKind::Audio, 0, &[0xaf, 0, 0x12, 0x10]);
+        let mut finished = Vec::new();
+        for time in (0..=20_000).step_by(20) {
+            if keyframes.contains(&time) {
+                finished.extend(segmenter.push(TagKind::Video, time, &KEY));
+            }
+            finished.extend(segmenter.push(TagKind::Audio, time, &[0xaf, 1, 5]));
+        }
+        assert!(finished.iter().all(|segment| !segment.unusable));
+        finished.iter().map(|segment| segment.duration).collect()
+    }
+
+    #[test]
+    fn audio_goes_on_where_video_pauses() {
+        assert_eq!(paused(&[0, 2000, 3000]), [2.0, 4.0, 4.0, 4.0, 4.0]);
+        assert_eq!(paused(&[0, 3000, 15_000, 17_000]), [3.0, 4.0, 4.0, 4.0, 2.0]);
+        // Pictures that were announced and never come are waited for once.
+        assert_eq!(paused(&[]), [4.0, 4.0, 4.0, 4.0]);
+    }
+
+    #[test]
+    fn pictures_far_apart_are_cut_before_they_are_too_long() {
+        let mut segmenter = Segmenter::new(&conf());
+        segmenter.push(TagKind::Video, 0, &VIDEO);
+        segmenter.push(TagKind::Audio, 0, &[0xaf, 0, 0x12, 0x10]);
+        let mut finished = Vec::new();
+        for index in 0..300 {
+            let picture = if index % 275 == 0 { &KEY } else { &INTER };
+            finished.extend(segmenter.push(TagKind::Video, index * 40, picture));
+            finished.extend(segmenter.push(TagKind::Audio, index * 40, &[0xaf, 1, 5]));
+        }
+        let finished: Vec<_> = finished.iter().map(|one| (one.duration, one.unusable)).collect();
+        assert_eq!(finished, [(5.96, false), (5.0, false)]);
     }
 
     #[test]

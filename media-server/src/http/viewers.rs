@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::answer;
 use crate::conf::settings::Vhost;
 use crate::hls::names;
-use crate::hooks::{self, Job, Subject, Watched};
+use crate::hooks::{self, Job, Purpose, Subject, Watched};
 use crate::ids;
 use crate::recorder::Names;
 use crate::rtmp::url;
@@ -270,7 +270,7 @@ async fn sweep(server: Arc<Server>) {
         for watched in gone {
             let body = watched.subject.body(&server.stat.server_id, "on_stop");
             let calls = hooks::calls(&watched.hooks, "on_stop", &body);
-            if !calls.is_empty() && server.hooks.try_send(Job { calls, asker: None }).is_err() {
+            if !calls.is_empty() && server.hooks.try_send(Job { calls, purpose: Purpose::Tell }).is_err() {
                 tracing::warn!("on_stop is not told: too many hooks are waiting");
             }
         }

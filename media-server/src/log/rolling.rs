@@ -13,6 +13,8 @@ pub(super) struct RollingFile {
     size: u64,
     /// 0 for never.
     max_size: u64,
+    /// The size at which it is rotated, more than `max_size` after that failed.
+    limit: u64,
     max_files: usize,
     /// A device or a pipe is not renamed.
     regular: bool,
@@ -22,14 +24,18 @@ impl RollingFile {
     /// Opens it, to append; its folder is made where it is missing.
     pub(super) fn open(path: &Path, max_size: u64, max_files: usize) -> io::Result<Self> {
         let (file, size, regular) = append(path)?;
-        Ok(RollingFile { path: path.to_owned(), file, size, max_size, max_files, regular })
+        Ok(RollingFile { path: path.to_owned(), file, size, max_size, limit: max_size, max_files, regular })
     }
 
-    /// Appends a line; the file that it would make too large is rotated before.
+    /// Appends a line; the file that it would make too large is rotated before. One that can't be (a file that is
+    /// mounted by itself) grows on, and it is tried again when it has grown by as much again.
     pub(super) fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         let grown = self.size + line.len() as u64;
-        if self.regular && self.max_size > 0 && self.size > 0 && grown > self.max_size {
-            self.rotate()?;
+        if self.regular && self.max_size > 0 && self.size > 0 && grown > self.limit {
+            self.limit = match self.rotate() {
+                Ok(()) => self.max_size,
+                Err(_) => self.size.saturating_add(self.max_size),
+            };
         }
         self.file.write_all(line)?;
         self.size += line.len() as u64;
@@ -48,12 +54,19 @@ impl RollingFile {
             self.size = 0;
             return Ok(());
         }
-        for number in (1..self.max_files).rev() {
+        // The old ones are moved only when this one can be.
+        fs::rename(&self.path, self.old(0))?;
+        match append(&self.path) {
+            Ok(new) => (self.file, self.size, self.regular) = new,
+            Err(error) => {
+                let _ = fs::rename(self.old(0), &self.path);
+                return Err(error);
+            }
+        }
+        for number in (0..self.max_files).rev() {
             // Most of them are not there yet.
             let _ = fs::rename(self.old(number), self.old(number + 1));
         }
-        fs::rename(&self.path, self.old(1))?;
-        (self.file, self.size, self.regular) = append(&self.path)?;
         Ok(())
     }
 }
@@ -111,6 +124,30 @@ mod tests {
             file.write_line(format!("{number}\n").as_bytes()).unwrap();
         }
         assert_eq!(lines(&path), [1008, 1009]);
+    }
+
+    #[test]
+    fn a_file_that_can_t_be_renamed_is_written_on_and_the_old_ones_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("srs.log");
+        let old = dir.path().join("srs.log.1");
+        fs::write(&old, "7\n").unwrap();
+        // A folder in the way, as an error of rename that root gets too.
+        let way = dir.path().join("srs.log.0");
+        fs::create_dir(&way).unwrap();
+        let mut file = RollingFile::open(&path, 10, 3).unwrap();
+        for number in 1000..1010 {
+            file.write_line(format!("{number}\n").as_bytes()).unwrap();
+        }
+        assert_eq!(lines(&path), (1000..1010).collect::<Vec<_>>());
+        assert_eq!(lines(&old), [7]);
+        fs::remove_dir(&way).unwrap();
+        for number in 1010..1014 {
+            file.write_line(format!("{number}\n").as_bytes()).unwrap();
+        }
+        let names = ["srs.log.3", "srs.log.2", "srs.log.1", "srs.log"];
+        let all: Vec<u32> = names.iter().flat_map(|name| lines(&dir.path().join(name))).collect();
+        assert_eq!(all, [7].into_iter().chain(1000..1014).collect::<Vec<_>>());
     }
 
     #[test]

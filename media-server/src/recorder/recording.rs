@@ -37,8 +37,9 @@ pub(super) enum Ended {
 /// A stream that is being recorded.
 pub(super) struct Recording {
     reader: Reader,
-    /// None after an error that ends recording.
-    sink: Option<Sink>,
+    sink: Sink,
+    /// After an error that ends recording: what there is is removed in its time, and nothing is added.
+    off: bool,
     publisher: String,
     watched: Option<Box<Watched>>,
     end: Arc<AtomicU64>,
@@ -58,7 +59,7 @@ impl Recording {
             }
             Plan::Dvr(dvr) => Sink::Dvr(Box::new(dvr::files::Files::new(dvr, names))),
         };
-        Recording { reader, sink: Some(sink), publisher, watched, end, primed: false }
+        Recording { reader, sink, off: false, publisher, watched, end, primed: false }
     }
 
     pub(super) fn source(&self) -> &Arc<Source> {
@@ -77,37 +78,34 @@ impl Recording {
             tracing::warn!(
                 "{}: {} is behind by more than memory may hold, a part is left out",
                 self.source().stat.url(),
-                self.sink.as_ref().map_or("recording", Sink::name)
+                self.sink.name()
             );
             server.recording.lost.fetch_add(1, Ordering::Relaxed);
             self.failed(server, false);
         }
-        if !std::mem::replace(&mut self.primed, true)
-            && let Some(sink) = &mut self.sink
-        {
-            sink.prime(&self.reader);
+        if !std::mem::replace(&mut self.primed, true) {
+            self.sink.prime(&self.reader);
         }
         while let Some(batch) = self.reader.read(end) {
             for (index, frame) in batch.frames.iter().enumerate() {
-                let Some(sink) = &mut self.sink else { break };
+                if self.off {
+                    break;
+                }
                 let payload = batch.whole_payload(index);
-                let result = sink.push(frame.kind, frame.timestamp, &payload, now);
+                let result = self.sink.push(frame.kind, frame.timestamp, &payload, now);
                 self.told(server, result);
             }
         }
-        if let Some(sink) = &mut self.sink {
-            let result = sink.flush(now).map(|()| None);
-            self.told(server, result);
-        }
+        let result = self.sink.flush(now).map(|()| None);
+        self.told(server, result);
     }
 
     fn told(&mut self, server: &Server, result: std::io::Result<Option<Completed>>) {
-        let Some(sink) = &self.sink else { return };
         match result {
             Ok(None) => {}
-            Ok(Some(completed)) => sink.tell(server, self.watched.as_deref(), &completed),
+            Ok(Some(completed)) => self.sink.tell(server, self.watched.as_deref(), &completed),
             Err(error) => {
-                tracing::error!("{}: {}: {error}", self.source().stat.url(), sink.name());
+                tracing::error!("{}: {}: {error}", self.source().stat.url(), self.sink.name());
                 server.recording.errors.fetch_add(1, Ordering::Relaxed);
                 self.failed(server, true);
             }
@@ -116,27 +114,27 @@ impl Recording {
 
     /// A write failed, or something is missing from the stream.
     fn failed(&mut self, server: &Server, write: bool) {
-        let Some(sink) = &mut self.sink else { return };
-        match sink {
+        match &mut self.sink {
             Sink::Hls(files, _) => files.gap(),
             Sink::Dvr(files) if write => files.give_up(),
             Sink::Dvr(files) => files.gap(),
         }
-        match sink {
+        match self.sink {
             Sink::Hls(_, OnError::Continue) | Sink::Dvr(_) => {}
-            Sink::Hls(_, OnError::Ignore) => self.sink = None,
+            Sink::Hls(_, OnError::Ignore) => self.off = true,
             Sink::Hls(_, OnError::Disconnect) => {
-                self.sink = None;
-                server.kick(&self.publisher);
+                if !std::mem::replace(&mut self.off, true) {
+                    server.kick(&self.publisher);
+                }
             }
         }
     }
 
     /// Completes what is open.
-    pub(super) fn finish(mut self, server: &Server, now: Instant) -> Option<Ended> {
-        let name = self.sink.as_ref()?.name();
-        let watched = self.watched.take();
-        let (result, ended) = match self.sink.take()? {
+    pub(super) fn finish(self, server: &Server, now: Instant) -> Option<Ended> {
+        let Recording { reader, sink, watched, .. } = self;
+        let name = sink.name();
+        let (result, ended) = match sink {
             Sink::Hls(files, _) => {
                 let m3u8 = (files.m3u8().0.to_owned(), files.m3u8().1.to_owned());
                 let notify = files.notify_bytes();
@@ -158,7 +156,7 @@ impl Recording {
             }
         };
         if let Err(error) = result {
-            tracing::error!("{}: {name}: {error}", self.source().stat.url());
+            tracing::error!("{}: {name}: {error}", reader.source().stat.url());
             server.recording.errors.fetch_add(1, Ordering::Relaxed);
         }
         ended
