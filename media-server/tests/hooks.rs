@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use api_traces::{shape, shapes};
 use common::{TestServer, media, play, publish, wait_until};
-use media_server::hooks::{Call, Job};
+use media_server::hooks::{Call, Job, Purpose};
 use serde_json::Value;
 use service::{Seen, service};
 
@@ -128,7 +128,7 @@ fn a_service_that_is_told_and_hangs_delays_no_publisher() {
     let server = TestServer::start(&hooks(address), "");
     for _ in 0..1000 {
         let call = Call { url: url.clone(), body: serde_json::json!({ "action": "on_hls" }), read: None };
-        server.running().server.hooks.try_send(Job { calls: vec![call], asker: None }).unwrap();
+        server.running().server.hooks.try_send(Job { calls: vec![call], purpose: Purpose::Tell }).unwrap();
     }
     let _publisher = publish(&media(), &server.rtmp("live/livestream"));
     server.wait_for_stream("livestream");

@@ -87,7 +87,7 @@ impl Files {
         let folder = m3u8.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
         // SRS completes a prefix that does not end with a slash by the playlist's folder.
         if !conf.entry_prefix.is_empty() && !conf.entry_prefix.ends_with('/') {
-            conf.entry_prefix.push_str(&format!("/{folder}"));
+            conf.entry_prefix = format!("{}/{folder}", conf.entry_prefix);
         }
         Files {
             m3u8: conf.path.join(&m3u8),
@@ -558,8 +558,9 @@ mod tests {
                 fs::create_dir(dir.path().join(format!("live/s.m3u8.{}.temp", files.session))).unwrap();
             }
             let names = fs::read_dir(dir.path().join("live")).into_iter().flatten().flatten();
-            let names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
-            most = most.max(names.iter().filter(|name| name.ends_with(".ts")).count());
+            most = most.max(
+                names.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "ts")).count(),
+            );
         });
         assert!(most < 12, "{most}");
     }
