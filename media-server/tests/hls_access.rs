@@ -178,6 +178,24 @@ fn the_server_asks_when_it_gives_the_master_playlist() {
     running.stop();
 }
 
+/// The client says which vhost it means, and a file is the same whatever it says.
+#[test]
+fn naming_an_open_vhost_opens_no_other_s_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let html = dir.path().join("html");
+    let (hooks, seen) = service(decide);
+    let open = format!("}} vhost open {{ hls {{ enabled on; hls_path {}; }}", html.display());
+    let (server, _publisher) = live(&html, hooks, &open, "");
+    let api = server.address(Service::Api);
+    let segment = format!("/live/{}", segments(&html.join("live/livestream.m3u8"))[0]);
+    for path in ["/live/livestream.m3u8?vhost=open", "/live/livestream.m3u8", "/live/ended.m3u8?vhost=open"] {
+        assert_eq!(status(api, "/api/v1/auth", &[&format!("X-Original-URI: {path}")]), "401", "{path}");
+    }
+    let part = format!("X-Original-URI: {segment}?vhost=open");
+    assert_eq!(status(api, "/api/v1/auth", &[&part]), "403");
+    assert_eq!(plays(&seen).len(), 3);
+}
+
 /// A core, which knows of streams, looks at the first request of a connection alone.
 #[test]
 fn no_connection_is_kept_for_a_request_of_a_stream() {

@@ -89,13 +89,28 @@ async fn judge(
         agent: text("user-agent").unwrap_or_default(),
         referer: text("referer").unwrap_or_default(),
     };
-    let verdict = match names::ending(&path) {
-        Some("m3u8") => viewers::playlist(server, vhost, visit, viewers::context(query)).await,
+    let mut verdict = Ok(());
+    match names::ending(&path) {
+        Some("m3u8") => {
+            for judge in viewers::playlist_judges(server, &settings, vhost, &path) {
+                verdict = viewers::playlist(server, judge, visit, viewers::context(query)).await;
+                if verdict.is_ok() {
+                    break;
+                }
+            }
+        }
         // Files that are still written.
-        Some("tmp" | "temp") => Err(Refused::Forbidden("this file is not finished".into())),
-        _ if viewers::is_part(vhost, &path) => viewers::part(server, vhost, visit),
-        _ => Ok(()),
-    };
+        Some("tmp" | "temp") => verdict = Err(Refused::Forbidden("this file is not finished".into())),
+        _ => {
+            let judges = viewers::part_judges(server, &settings, vhost, &path);
+            for judge in judges.into_iter().filter(|judge| viewers::is_part(judge, &path)) {
+                verdict = viewers::part(server, judge, visit);
+                if verdict.is_ok() {
+                    break;
+                }
+            }
+        }
+    }
     verdict.map_err(|refused| match refused {
         Refused::Forbidden(reason) => (StatusCode::FORBIDDEN, reason),
         Refused::Hook(reason) => (StatusCode::UNAUTHORIZED, reason),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -15,7 +16,7 @@ use super::viewers::{self, Refused, Visit};
 use super::{Peer, answer, pages, vod};
 use crate::conf::Settings;
 use crate::conf::settings::Vhost;
-use crate::hls::{Hls, names};
+use crate::hls::names;
 use crate::ids;
 use crate::server::{Server, Service};
 
@@ -138,6 +139,8 @@ fn gives_key(
     }
 }
 
+/// A volume must have told of a file by then.
+const VOLUME: Duration = Duration::from_secs(2);
 const M3U8: &str = "application/vnd.apple.mpegurl";
 
 /// The types that SRS gives and the table of file endings does not.
@@ -170,11 +173,26 @@ async fn playlist(
     let settings = server.settings();
     let Some(vhost) = vhost_of(&settings, uri, headers) else { return Ok(None) };
     let Some(path) = names::clean(uri.path()) else { return Ok(None) };
-    // Only what this server or one of its cluster wrote: a player of another's files gets them as they are.
-    let written = |hls: &Hls| hls.path.join(path.trim_start_matches('/')).is_file();
-    if !remote && !vhost.hls.as_ref().is_some_and(written) {
-        return Ok(None);
+    // Another server's file is what that server has for the vhost.
+    let mut judges = match remote {
+        true => vec![vhost],
+        false => viewers::playlist_judges(server, &settings, vhost, &path),
+    };
+    if !remote {
+        // Only what this server wrote: a player of another's files gets them as they are.
+        let mut written = Vec::new();
+        for judge in judges {
+            let Some(hls) = &judge.hls else { continue };
+            let looking = tokio::fs::metadata(hls.path.join(path.trim_start_matches('/')));
+            match tokio::time::timeout(VOLUME, looking).await {
+                Ok(Ok(file)) if file.is_file() => written.push(judge),
+                Ok(_) => {}
+                Err(_) => return Err(StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
+        judges = written;
     }
+    let Some(vhost) = judges.first() else { return Ok(None) };
     let gives_context = vhost.hls.as_ref().is_none_or(|hls| hls.ctx);
     let Some(Peer(peer)) = peer else {
         return Err(StatusCode::INTERNAL_SERVER_ERROR);
@@ -188,7 +206,14 @@ async fn playlist(
         agent: text(header::USER_AGENT),
         referer: text(header::REFERER),
     };
-    viewers::playlist(server, vhost, visit, given.as_deref().or(brought)).await.map_err(|refused| {
+    let mut verdict = Ok(());
+    for judge in &judges {
+        verdict = viewers::playlist(server, judge, visit, given.as_deref().or(brought)).await;
+        if verdict.is_ok() {
+            break;
+        }
+    }
+    verdict.map_err(|refused| {
         tracing::warn!("HLS {} may not play {path}: {refused:?}", peer.ip());
         match refused {
             Refused::Forbidden(_) => StatusCode::FORBIDDEN,

@@ -58,6 +58,8 @@ struct Connected(SocketAddr);
 pub fn run(server: &Arc<Server>, handoffs: UnboundedReceiver<Handoff>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(server, handoffs));
+    // A file of a volume that does not answer is not waited for.
+    runtime.shutdown_background();
     Ok(())
 }
 

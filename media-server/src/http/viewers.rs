@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer;
-use crate::conf::settings::Vhost;
+use crate::conf::settings::{Settings, Vhost};
 use crate::hls::names;
 use crate::hooks::{self, Job, Purpose, Subject, Watched};
 use crate::ids;
@@ -133,6 +133,53 @@ fn own_param(query: Option<&str>) -> String {
         .filter(|pair| !pair.is_empty() && !pair.starts_with("hls_ctx="))
         .collect();
     if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) }
+}
+
+/// Whose rules count for a file: a client chooses the Host that it sends, so the vhost that it `named` is not enough.
+/// Where a vhost has the stream now, it decides; else every vhost that calls files so and lets not everybody play.
+fn judges<'a>(
+    server: &Server,
+    settings: &'a Settings,
+    named: &'a Vhost,
+    stream: impl Fn(&Vhost) -> Option<(String, String)>,
+) -> Vec<&'a Vhost> {
+    let others = settings.vhosts.iter().filter(|vhost| vhost.enabled && vhost.hls.is_some());
+    let others = others.filter(|vhost| vhost.name != named.name);
+    let fitting: Vec<_> =
+        std::iter::once(named).chain(others).filter_map(|vhost| Some((vhost, stream(vhost)?))).collect();
+    let is_here = |(vhost, (app, stream)): &(&Vhost, (String, String))| {
+        server.sources.look(&vhost.name, app, stream, |source| source.is_published()).unwrap_or_default()
+    };
+    let any_here = fitting.iter().any(is_here);
+    let judges: Vec<_> = fitting
+        .iter()
+        .filter(|one| !any_here || is_here(one))
+        .map(|(vhost, _)| *vhost)
+        .filter(|vhost| is_guarded(vhost))
+        .collect();
+    if judges.is_empty() { vec![named] } else { judges }
+}
+
+/// The vhosts of which one must let a playlist be fetched.
+pub(super) fn playlist_judges<'a>(
+    server: &Server,
+    settings: &'a Settings,
+    named: &'a Vhost,
+    path: &str,
+) -> Vec<&'a Vhost> {
+    judges(server, settings, named, |vhost| names::playlist(vhost.hls.as_ref(), &vhost.name, path))
+}
+
+/// The vhosts of which one must let a segment or a key be fetched.
+pub(super) fn part_judges<'a>(
+    server: &Server,
+    settings: &'a Settings,
+    named: &'a Vhost,
+    path: &str,
+) -> Vec<&'a Vhost> {
+    judges(server, settings, named, |vhost| {
+        part_templates(vhost).iter().find_map(|template| names::stream(template, &vhost.name, path))
+    })
 }
 
 /// Whether a playlist may be fetched. `context` is the viewer's `hls_ctx`, where it has one.
