@@ -148,7 +148,7 @@ fn judges<'a>(
     let fitting: Vec<_> =
         std::iter::once(named).chain(others).filter_map(|vhost| Some((vhost, stream(vhost)?))).collect();
     let is_here = |(vhost, (app, stream)): &(&Vhost, (String, String))| {
-        server.sources.look(&vhost.name, app, stream, |source| source.is_published()).unwrap_or_default()
+        server.sources.look(&vhost.name, app, stream, crate::source::Source::is_published).unwrap_or_default()
     };
     let any_here = fitting.iter().any(is_here);
     let judges: Vec<_> = fitting

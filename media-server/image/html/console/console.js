@@ -155,7 +155,9 @@ function confirmKick(client) {
   $("kick-dialog").showModal();
 }
 
-const token = () => sessionStorage.getItem("token");
+// A token is for the API that it was typed for: a link can name another one.
+const TOKEN = `token@${at.api}`;
+const token = () => sessionStorage.getItem(TOKEN);
 
 async function kick(client) {
   const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
@@ -174,6 +176,7 @@ async function kick(client) {
 }
 
 function openToken() {
+  setText($("token-title"), `Bearer token for ${at.api}`);
   $("token").value = "";
   $("token-dialog").returnValue = "";
   $("token-dialog").showModal();
@@ -183,8 +186,8 @@ $("kick-dialog").addEventListener("close", () => { if ($("kick-dialog").returnVa
 $("token-open").addEventListener("click", () => { target = null; openToken(); });
 $("token-dialog").addEventListener("close", () => {
   if ($("token-dialog").returnValue !== "yes") return;
-  if ($("token").value) sessionStorage.setItem("token", $("token").value);
-  else sessionStorage.removeItem("token");
+  if ($("token").value) sessionStorage.setItem(TOKEN, $("token").value);
+  else sessionStorage.removeItem(TOKEN);
   $("token").value = "";
   if (target) kick(target);
 });
