@@ -79,7 +79,7 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
     let mut report = Report::new(&mut swarm, args.pid, before, since.elapsed());
     if args.reconnect {
         let reason = swarm.counters.first_loss.take();
-        report.missed = Some(Missed::new(&swarm.missed(), swarm.counters.reconnects - reconnects, reason));
+        report.missed = Some(Missed::new(swarm.missed(), swarm.counters.reconnects - reconnects, reason));
     }
     match args.json {
         true => print(&report.json().to_string()),
@@ -166,19 +166,32 @@ struct Missed {
     reason: Option<String>,
     /// Players that missed something.
     players: usize,
-    /// Milliseconds: p50, p99 and the most.
+    /// Milliseconds of the stream: p50, p99 and the most.
     lost: [f64; 3],
+    /// The longest time without media, in milliseconds, likewise.
+    pause: [f64; 3],
 }
 
 impl Missed {
-    /// From what each player missed, in order.
-    fn new(missed: &[f64], reconnects: usize, reason: Option<String>) -> Self {
-        let at = |share: f64| {
-            let index = (missed.len().saturating_sub(1) as f64 * share) as usize;
-            missed.get(index).copied().unwrap_or(0.0)
+    /// From what each player missed and how long it waited, in order.
+    fn new((missed, pauses): (Vec<f64>, Vec<f64>), reconnects: usize, reason: Option<String>) -> Self {
+        let shares = |of: &[f64]| {
+            [0.5, 0.99, 1.0].map(|share| {
+                let index = (of.len().saturating_sub(1) as f64 * share) as usize;
+                of.get(index).copied().unwrap_or(0.0)
+            })
         };
         let players = missed.iter().filter(|lost| **lost > 0.0).count();
-        Missed { reconnects, reason, players, lost: [at(0.5), at(0.99), at(1.0)] }
+        Missed { reconnects, reason, players, lost: shares(&missed), pause: shares(&pauses) }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let ([p50, p99, max], pause) = (self.lost, self.pause);
+        serde_json::json!({
+            "reconnects": self.reconnects, "reason": self.reason, "players": self.players,
+            "p50_ms": p50, "p99_ms": p99, "max_ms": max,
+            "pause": { "p50_ms": pause[0], "p99_ms": pause[1], "max_ms": pause[2] },
+        })
     }
 }
 
@@ -243,13 +256,7 @@ impl Report {
             "server": self.server.map(|(user, system, resident)| serde_json::json!({
                 "user_percent": user, "system_percent": system, "resident_kb": resident,
             })),
-            "missed": self.missed.as_ref().map(|missed| {
-                let [p50, p99, max] = missed.lost;
-                serde_json::json!({
-                    "reconnects": missed.reconnects, "reason": missed.reason, "players": missed.players,
-                    "p50_ms": p50, "p99_ms": p99, "max_ms": max,
-                })
-            }),
+            "missed": self.missed.as_ref().map(Missed::json),
         })
     }
 
@@ -265,11 +272,13 @@ impl Report {
                 "latency         p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms, max {max:.1} ms ({samples} samples)"
             );
         }
-        if let Some(Missed { reconnects, players, lost: [p50, p99, max], .. }) = self.missed {
+        if let Some(Missed { reconnects, players, lost: [p50, p99, max], pause, .. }) = self.missed {
             let _ = writeln!(
                 text,
                 "missed media    p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms; {players} players missed some, {reconnects} reconnects"
             );
+            let [p50, p99, max] = pause;
+            let _ = writeln!(text, "longest pause   p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms");
         }
         if let Some((user, system, resident)) = self.server {
             let both = user + system;

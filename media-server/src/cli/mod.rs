@@ -86,6 +86,9 @@ struct PublishArgs {
     /// Append the time of sending to each frame, for a `load` on this machine to tell latencies
     #[arg(long)]
     marks: bool,
+    /// Connect there instead of where the URL's name leads; several are tried in turn
+    #[arg(long, value_name = "IP:PORT")]
+    address: Vec<std::net::SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Publishes a file to one or many streams until it ends, or for ever.
 pub(super) fn run(args: &PublishArgs) -> Result<ExitCode, Failure> {
-    let PublishArgs { file, url, repeat, streams, marks } = args;
+    let PublishArgs { file, url, repeat, streams, marks, address } = args;
     let (repeat, streams, marked) = (*repeat, *streams, *marks);
     let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let tags = flv::tags(&bytes).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -22,7 +22,11 @@ pub(super) fn run(args: &PublishArgs) -> Result<ExitCode, Failure> {
     }
     serve::raise_open_files();
     let target = Target::from_url(url)?;
-    let addresses = Addresses { list: resolve::lookup(&target.host, target.port)?, again: true };
+    let list = match address.as_slice() {
+        [] => resolve::lookup(&target.host, target.port)?,
+        named => named.to_vec(),
+    };
+    let addresses = Addresses { list, again: true };
     let mut swarm = Swarm::new(&tags, Pace { repeat, burst: Duration::ZERO, marked })?;
     for index in 0..streams {
         swarm.publish(&addresses, numbered(&target, index, streams), Duration::ZERO)?;

@@ -53,11 +53,17 @@ pub(super) struct Gaps {
     newest: Option<u64>,
     /// Microseconds of the stream that never came.
     pub(super) lost: u64,
+    /// When a frame came last.
+    came: Option<u64>,
+    /// The longest time in which none came, in microseconds.
+    pub(super) pause: u64,
 }
 
 impl Gaps {
-    /// A frame came that was sent then. Frames may come twice, where a player joins again in the middle of a GOP.
-    pub(super) fn saw(&mut self, sent: u64) {
+    /// A frame came now that was sent then. Frames may come twice, where a player joins again in the middle of a GOP.
+    pub(super) fn saw(&mut self, sent: u64, now: u64) {
+        self.waited(now);
+        self.came = Some(now);
         let newest = self.newest.unwrap_or(sent).max(sent);
         let gap = newest - self.newest.unwrap_or(newest);
         if gap > USUAL {
@@ -68,15 +74,20 @@ impl Gaps {
 
     /// Nothing came since, and the player waits still.
     pub(super) fn end(&mut self, now: u64) {
+        self.waited(now);
         // What comes at the same time is on its way.
         if self.newest.is_some_and(|newest| now.saturating_sub(newest) > 4 * USUAL) {
-            self.saw(now);
+            self.saw(now, now);
         }
+    }
+
+    fn waited(&mut self, now: u64) {
+        self.pause = self.pause.max(now.saturating_sub(self.came.unwrap_or(now)));
     }
 
     /// Counts from here.
     pub(super) fn reset(&mut self) {
-        self.lost = 0;
+        (self.lost, self.pause) = (0, 0);
     }
 }
 
@@ -89,11 +100,11 @@ mod tests {
     fn what_is_sent_twice_is_not_missed_and_what_never_comes_is() {
         let mut gaps = Gaps::default();
         for sent in [1_000_000, 1_040_000, 1_080_000, 1_000_000, 1_040_000, 1_120_000] {
-            gaps.saw(sent);
+            gaps.saw(sent, sent.max(1_080_000));
         }
-        assert_eq!(gaps.lost, 0);
-        gaps.saw(2_120_000);
-        assert_eq!(gaps.lost, 1_000_000);
+        assert_eq!((gaps.lost, gaps.pause), (0, 40_000));
+        gaps.saw(2_120_000, 3_120_000);
+        assert_eq!((gaps.lost, gaps.pause), (1_000_000, 2_000_000));
         gaps.end(2_160_000);
         assert_eq!(gaps.lost, 1_000_000);
         gaps.end(5_120_000);

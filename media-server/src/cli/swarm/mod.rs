@@ -156,6 +156,8 @@ impl Dial {
         match self {
             Dial::Rtmp(target, intent) => {
                 let _ = stream.set_nodelay(*intent == Intent::Publish);
+                // Who only sends is not told by silence that the server is gone.
+                let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALL));
                 client = Some(Client::new(target.clone(), *intent, crate::ids::random(), &mut out));
             }
             Dial::Http(request, secure) => {
@@ -192,18 +194,19 @@ impl<'a> Swarm<'a> {
         }
     }
 
-    /// Milliseconds of the stream that each player missed, in order.
-    pub(super) fn missed(&mut self) -> Vec<f64> {
+    /// Milliseconds of the stream that each player missed, and the longest time without media of each; both in order.
+    pub(super) fn missed(&mut self) -> (Vec<f64>, Vec<f64>) {
         let now = now_micros();
         let players = self.members.iter_mut().flatten().filter(|one| !matches!(one.job, Job::Publish(_)));
-        let mut missed: Vec<f64> = players
+        let (mut lost, mut pauses): (Vec<f64>, Vec<f64>) = players
             .map(|member| {
                 member.gaps.end(now);
-                member.gaps.lost as f64 / 1000.0
+                (member.gaps.lost as f64 / 1000.0, member.gaps.pause as f64 / 1000.0)
             })
-            .collect();
-        missed.sort_by(f64::total_cmp);
-        missed
+            .unzip();
+        lost.sort_by(f64::total_cmp);
+        pauses.sort_by(f64::total_cmp);
+        (lost, pauses)
     }
 
     fn add(&mut self, addresses: &Addresses, dial: Dial, job: Job) -> Result<(), Failure> {
@@ -506,7 +509,7 @@ impl<'a> Swarm<'a> {
             if let Job::Http { tail: Some(tail) } = &mut member.job {
                 let now = now_micros();
                 for sent in marks::times(tail, bytes) {
-                    member.gaps.saw(sent);
+                    member.gaps.saw(sent, now);
                     if self.measuring {
                         counters.latencies.push(since(sent, now));
                     }
@@ -547,9 +550,10 @@ impl<'a> Swarm<'a> {
                 (Event::Media(_, _, payload), _) => {
                     let mark = payload.len().checked_sub(MARK_SIZE).map(|at| &payload[at..]);
                     if let Some(sent) = mark.and_then(read_mark) {
-                        member.gaps.saw(sent);
+                        let now = now_micros();
+                        member.gaps.saw(sent, now);
                         if self.measuring {
-                            counters.latencies.push(since(sent, now_micros()));
+                            counters.latencies.push(since(sent, now));
                         }
                     }
                 }
