@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::cast_precision_loss,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::print_stderr,

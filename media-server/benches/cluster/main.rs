@@ -11,6 +11,7 @@
 //! for the streams' players, the most is that of any player.
 #![allow(
     clippy::indexing_slicing,
+    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     unreachable_pub,
     reason = "figures for people; the modules are this program's own"

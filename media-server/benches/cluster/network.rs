@@ -53,10 +53,10 @@ impl Room {
         let arguments = arguments.to_owned();
         self.run(move || {
             let output = Command::new("ip").args(arguments.split_whitespace()).output()?;
-            match output.status.success() {
-                true => Ok(()),
-                false => Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr)).into()),
+            if output.status.success() {
+                return Ok(());
             }
+            Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr)).into())
         })?
     }
 }

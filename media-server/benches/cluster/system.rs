@@ -209,7 +209,7 @@ impl System {
 
     /// Starts all publishers.
     pub fn publish_all(&mut self) -> Result<(), Failure> {
-        for stream in 0..self.size.streams {
+        for stream in 0..=self.size.streams {
             let host = if stream == 0 { self.encoder } else { self.encoders };
             let publisher = self.publisher(stream, host)?;
             self.publishers.push(Some(publisher));
@@ -224,13 +224,17 @@ impl System {
             for origin in self.origins.iter().filter(|origin| origin.process.is_some()) {
                 streams += origin.streams(&self.network)?;
             }
-            Ok(streams >= self.size.streams)
+            Ok(streams > self.size.streams)
         })
     }
 
     fn publisher(&self, stream: usize, host: Host) -> Result<Process, Failure> {
         let mut command = bound(PROGRAM);
-        command.args(["publish", "--loop", "--marks"]);
+        command.args(["publish", "--loop"]);
+        // Decoders take marks amiss: the one more stream that ffmpeg records has none.
+        if stream < self.size.streams {
+            command.arg("--marks");
+        }
         for turn in 0..self.size.origins {
             let origin = &self.origins[(stream + turn) % self.size.origins];
             command.args(["--address", &origin.host.port(RTMP).to_string()]);
@@ -281,19 +285,25 @@ impl System {
         Ok(Audience { loads })
     }
 
-    /// ffmpeg that copies the first stream from each edge into a file until it ends.
+    /// ffmpeg that copies the stream without marks from each edge into a file until it ends.
     pub fn recorders(&self) -> Result<Vec<Child>, Failure> {
         debian_packages::ensure(&["ffmpeg"])?;
         let mut children = Vec::new();
         for edge in &self.edges {
             let file = self.folder.path().join(format!("{}.flv", edge.name));
-            let url = format!("rtmp://{}/live/stream0", edge.host.ip());
+            let url = format!("rtmp://{}/live/stream{}", edge.host.ip(), self.size.streams);
             let mut command = bound("ffmpeg");
             command.args(["-hide_banner", "-v", "error", "-rw_timeout", "30000000", "-i", &url]);
             command.args(["-c", "copy", "-f", "flv", "-y"]).arg(&file);
             command.stdin(Stdio::null()).stderr(Stdio::piped());
-            children.push(self.network.on(self.audience, move || Ok(command.spawn()?))?);
-            wait_until("ffmpeg records", || Ok(fs::metadata(&file).is_ok_and(|file| file.len() > 10_000)))?;
+            let mut child = self.network.on(self.audience, move || Ok(command.spawn()?))?;
+            let records = || Ok(fs::metadata(&file).is_ok_and(|file| file.len() > 10_000));
+            if let Err(error) = wait_until("ffmpeg records", records) {
+                let _ = child.kill();
+                let output = child.wait_with_output()?;
+                return Err(format!("{error}: {}", String::from_utf8_lossy(&output.stderr)).into());
+            }
+            children.push(child);
         }
         Ok(children)
     }
