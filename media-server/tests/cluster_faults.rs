@@ -74,12 +74,9 @@ fn players_go_on_whatever_fails_and_nothing_leaks() {
 }
 
 #[test]
-fn a_rolling_restart_costs_no_more_than_a_gop() {
+fn a_rolling_restart_of_origins_costs_no_more_than_a_gop() {
     let Some(mut system) = system() else { return };
-    for level in [Level::Origins, Level::Edges] {
-        let outcome = rolling::restart(&mut system, level, Signal::QUIT, WATCHED).unwrap();
-        assert_eq!((outcome.seen.playing, outcome.seen.failed), (SIZE.players, 0), "{level:?}");
-        assert!(outcome.seen.missed.1 <= GOP, "{level:?}: {:?}", outcome.seen);
-        assert!(outcome.complaints.iter().all(String::is_empty), "{:?}", outcome.complaints);
-    }
+    let outcome = rolling::restart(&mut system, Level::Origins, Signal::QUIT, WATCHED).unwrap();
+    assert_eq!((outcome.seen.playing, outcome.seen.failed), (SIZE.players, 0));
+    assert!(outcome.seen.missed.1 <= GOP, "{:?}", outcome.seen);
 }
