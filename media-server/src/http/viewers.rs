@@ -20,8 +20,10 @@ use crate::recorder::Names;
 use crate::rtmp::url;
 use crate::server::Server;
 
-/// The most viewers at a time.
+/// The most viewers at a time, where not everybody may play.
 const MAX_VIEWERS: usize = 65_536;
+/// And of one address, behind which many may be.
+const MAX_OF_ADDRESS: usize = 8192;
 /// How often it is looked who has gone.
 const SWEEP: Duration = Duration::from_secs(5);
 /// A viewer has gone when it asks for no playlist for a window, and for this long at least.
@@ -98,11 +100,21 @@ impl Viewers {
     /// Takes a viewer in; true when somebody must start to sweep.
     fn add(&self, at: (String, IpAddr), session: Session) -> Result<bool, Refused> {
         let mut table = self.lock();
-        if table.count >= MAX_VIEWERS {
+        let full = table.count >= MAX_VIEWERS;
+        let sessions = table.sessions.entry(at).or_default();
+        let is_same = |one: &&mut Session| {
+            (&one.app, &one.stream, &one.who) == (&session.app, &session.stream, &session.who)
+        };
+        if let Some(same) = sessions.iter_mut().find(is_same) {
+            // It asked twice before the first answer.
+            same.until = same.until.max(session.until);
+            return Ok(false);
+        }
+        if full || sessions.len() >= MAX_OF_ADDRESS {
             return Err(Refused::Full);
         }
+        sessions.push(session);
         table.count += 1;
-        table.sessions.entry(at).or_default().push(session);
         Ok(!std::mem::replace(&mut table.swept, true))
     }
 
@@ -190,6 +202,10 @@ pub(super) async fn playlist(
     context: Option<&str>,
 ) -> Result<(), Refused> {
     let forbidden = |text: &str| Refused::Forbidden(text.to_owned());
+    // Who is not asked about is not remembered either.
+    if !is_guarded(vhost) && vhost.hooks.urls("on_stop").is_empty() {
+        return Ok(());
+    }
     let (app, stream) = names::playlist(vhost.hls.as_ref(), &vhost.name, visit.path)
         .filter(|(app, stream)| {
             let valid = |what, name: &str| name.is_empty() || url::check_name(what, name).is_ok();
@@ -228,8 +244,12 @@ pub(super) async fn playlist(
     tracing::info!(cid = %subject.client_id, "HLS {} plays /{app}/{stream}", visit.ip);
     let watched = Watched { hooks: Arc::clone(&vhost.hooks), subject };
     let session = Session { app, stream, who, watched, until: Instant::now() + stay(vhost) };
-    if server.viewers.add(at, session)? {
-        tokio::spawn(sweep(Arc::clone(server)));
+    match server.viewers.add(at, session) {
+        Ok(true) => drop(tokio::spawn(sweep(Arc::clone(server)))),
+        Ok(false) => {}
+        Err(refused) if is_guarded(vhost) => return Err(refused),
+        // Everybody may play; only on_stop is not told.
+        Err(_) => {}
     }
     Ok(())
 }
@@ -258,6 +278,9 @@ pub(super) fn is_part(vhost: &Vhost, path: &str) -> bool {
 
 /// Whether a segment or a key may be fetched.
 pub(super) fn part(server: &Server, vhost: &Vhost, visit: Visit<'_>) -> Result<(), Refused> {
+    if !is_guarded(vhost) {
+        return Ok(());
+    }
     let at = (vhost.name.clone(), visit.ip);
     let templates = part_templates(vhost);
     let belongs = |one: &Session| {
@@ -281,10 +304,7 @@ pub(super) fn key(server: &Server, file: &Path, ip: IpAddr) -> Result<(), Refuse
     let settings = server.settings();
     let mut keys = settings.vhosts.iter().filter_map(|vhost| {
         let keys = vhost.hls.as_ref()?.keys.as_ref()?;
-        let guarded = !vhost.hooks.urls("on_play").is_empty()
-            || vhost.security.is_enabled()
-            || vhost.refer.is_enabled();
-        guarded.then_some((vhost, keys))
+        is_guarded(vhost).then_some((vhost, keys))
     });
     let Some(first) = keys.next() else { return Ok(()) };
     // What is not there is not given.
@@ -355,6 +375,21 @@ mod tests {
         let (gone, more) = viewers.sweep(now + SHORTEST * 2);
         assert_eq!((gone.len(), more, viewers.count()), (1, false, 0));
         assert_eq!(viewers.add(at, session("a", now)), Ok(true));
+    }
+
+    #[test]
+    fn one_address_does_not_take_all_places() {
+        let viewers = Viewers::default();
+        let at = |last| ("v".to_owned(), IpAddr::from([1, 2, 3, last]));
+        let until = Instant::now() + SHORTEST;
+        for index in 0..MAX_OF_ADDRESS {
+            assert!(viewers.add(at(4), session(&index.to_string(), until)).is_ok());
+        }
+        assert_eq!(viewers.add(at(4), session("one more", until)), Err(Refused::Full));
+        // Who is there already is not one more, and others are not hit.
+        assert_eq!(viewers.add(at(4), session("7", until)), Ok(false));
+        assert_eq!(viewers.add(at(5), session("another", until)), Ok(false));
+        assert_eq!(viewers.count(), MAX_OF_ADDRESS + 1);
     }
 
     #[test]
