@@ -246,10 +246,9 @@ pub(super) async fn playlist(
     let session = Session { app, stream, who, watched, until: Instant::now() + stay(vhost) };
     match server.viewers.add(at, session) {
         Ok(true) => drop(tokio::spawn(sweep(Arc::clone(server)))),
-        Ok(false) => {}
         Err(refused) if is_guarded(vhost) => return Err(refused),
         // Everybody may play; only on_stop is not told.
-        Err(_) => {}
+        Ok(false) | Err(_) => {}
     }
     Ok(())
 }
