@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 
-use super::conn::{Conn, Out, Role};
+use super::conn::{Conn, Role};
 use super::transport::Transport;
 use super::{Core, LISTENERS};
 use crate::ids;
@@ -92,10 +92,7 @@ impl Core {
     }
 
     fn adopt_mio(&mut self, stream: TcpStream, peer: SocketAddr, service: Service) {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.conns.push(None);
-            self.conns.len() - 1
-        });
+        let index = self.vacancy();
         let tls = match self.server.certificates.config(service).map(tls::Session::new).transpose() {
             // A reload has taken the port's certificate, and its listener goes too: nothing is said in clear there.
             Ok(None) if service != service.without_tls() => {
@@ -121,32 +118,14 @@ impl Core {
                 .with_time(Duration::from_mins(1))
                 .with_interval(Duration::from_secs(15)),
         );
+        let transport = Transport { socket: stream, tls };
         let mut conn = Box::new(Conn {
-            transport: Transport { socket: stream, tls },
-            peer,
             awaits_proxy,
-            heard: false,
-            place: None,
             guest: (service.without_tls() != Service::Api).then(|| self.server.drain.guest()),
-            service: service.without_tls(),
-            id: ids::connection(),
-            role,
-            out: Out::default(),
-            blocked: false,
             deadline: Some(self.now + settings.limits.handshake_timeout),
-            publisher: None,
-            player: None,
-            stat: None,
-            owner: None,
-            taken: 0,
-            closing: false,
-            pending: None,
-            watched: None,
-            left: None,
+            ..Conn::new(transport, peer, service.without_tls(), ids::connection(), role)
         });
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut conn.transport.socket, Token(index), interest)
-        {
+        if let Err(error) = self.register(index, &mut conn) {
             tracing::error!("{peer}: {error}");
             self.forget(index);
             return;
@@ -160,6 +139,20 @@ impl Core {
             return;
         }
         self.conns[index] = Some(conn);
+    }
+
+    /// A place for a connection.
+    pub(super) fn vacancy(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() - 1
+        })
+    }
+
+    /// Events of the connection are told from now on, by its place.
+    pub(super) fn register(&self, index: usize, conn: &mut Conn) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut conn.transport.socket, Token(index), interest)
     }
 
     /// A proxy has named the client of a connection, which counts as that one's from now on; false when there are

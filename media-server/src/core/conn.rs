@@ -143,6 +143,39 @@ pub(super) enum ReadResult {
 }
 
 impl Conn {
+    /// A connection of which nothing is known but this.
+    pub(super) fn new(
+        transport: Transport,
+        peer: SocketAddr,
+        service: Service,
+        id: String,
+        role: Role,
+    ) -> Self {
+        Conn {
+            transport,
+            peer,
+            awaits_proxy: false,
+            heard: false,
+            place: None,
+            guest: None,
+            service,
+            id,
+            role,
+            out: Out::default(),
+            blocked: false,
+            deadline: None,
+            publisher: None,
+            player: None,
+            stat: None,
+            pending: None,
+            watched: None,
+            left: None,
+            owner: None,
+            taken: 0,
+            closing: false,
+        }
+    }
+
     /// Reads once.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> ReadResult {
         let result = self.transport.read(buffer);

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Interest, Token};
 
 use super::conn::{Conn, Out, Publisher, Role};
 use super::links::{End, Purpose};
@@ -68,39 +67,20 @@ impl Core {
         let mut out = Out::default();
         let client = Client::relay(relay, intent, ids::random(), &mut out.bytes);
         let outgoing = Outgoing { client, link: link_id, answered: false, started: None, refused: false };
+        let transport = Transport { socket: stream, tls: None };
+        let role = Role::Outgoing(Box::new(outgoing));
         let mut conn = Box::new(Conn {
-            transport: Transport { socket: stream, tls: None },
-            peer: address,
-            awaits_proxy: false,
             heard: true,
-            place: None,
-            guest: None,
-            service: Service::Rtmp,
-            id,
-            role: Role::Outgoing(Box::new(outgoing)),
             out,
             // The first writable event says that the connection stands.
             blocked: true,
             deadline: Some(self.now + CONNECT),
-            publisher: None,
-            player: None,
-            stat: None,
-            owner: None,
-            taken: 0,
-            closing: false,
-            pending: None,
-            watched: None,
-            left: None,
+            ..Conn::new(transport, address, Service::Rtmp, id, role)
         });
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.conns.push(None);
-            self.conns.len() - 1
-        });
+        let index = self.vacancy();
         self.server.connections.fetch_add(1, Ordering::Relaxed);
         self.server.cores[self.index].connections.fetch_add(1, Ordering::Relaxed);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut conn.transport.socket, Token(index), interest)
-        {
+        if let Err(error) = self.register(index, &mut conn) {
             self.forget(index);
             return Err(error);
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::conf::settings::TimeJitter;
-use crate::core::conn::{Out, Role};
+use crate::core::conn::Role;
 use crate::core::transport::Transport;
 use crate::core::wheel::Wheel;
 use crate::rtmp::chunk::Reader;
@@ -48,28 +48,11 @@ impl Scene {
         let (socket, peer) = listener.accept().unwrap();
         socket.set_nonblocking(true).unwrap();
         viewer.set_nonblocking(true).unwrap();
+        let transport = Transport { socket: mio::net::TcpStream::from_std(socket), tls: None };
         let conn = Conn {
-            transport: Transport { socket: mio::net::TcpStream::from_std(socket), tls: None },
-            peer,
-            awaits_proxy: false,
             heard: true,
-            place: None,
-            guest: None,
-            service: Service::Rtmp,
-            id: "test".into(),
-            role: Role::HttpPlay,
-            out: Out::default(),
-            blocked: false,
-            deadline: None,
-            publisher: None,
             player: Some(Box::new(Player::new(0, format, false, None))),
-            stat: None,
-            owner: None,
-            taken: 0,
-            closing: false,
-            pending: None,
-            watched: None,
-            left: None,
+            ..Conn::new(transport, peer, Service::Rtmp, "test".into(), Role::HttpPlay)
         };
         let wheel = Wheel::new(Arc::new(source), Instant::now());
         Scene { wheel, conn, viewer, scratch: Scratch::default(), received: Vec::new() }
