@@ -6,8 +6,11 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use nix::sched::{CloneFlags, setns};
@@ -25,6 +28,9 @@ pub(crate) enum Protocol {
 
 /// A UDP client that has been silent for so long is forgotten.
 const UDP_IDLE: Duration = Duration::from_mins(2);
+/// A flow without an answer is replaced then: the kernel keeps a flow on the way that its first datagram took, also
+/// where that was before kube-proxy had written its rules.
+const UDP_UNANSWERED: Duration = Duration::from_secs(1);
 /// The pause after a socket failed.
 const BREATH: Duration = Duration::from_millis(50);
 /// The largest datagram.
@@ -116,24 +122,46 @@ async fn connect(mut client: TcpStream, target: SocketAddr) {
     let _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, 65_536, 65_536).await;
 }
 
+/// What one client outside sends to the cluster.
+struct Flow {
+    inside: Arc<UdpSocket>,
+    since: Instant,
+    answered: Arc<AtomicBool>,
+    answers: Forward,
+}
+
+impl Flow {
+    async fn new(outside: &Arc<UdpSocket>, client: SocketAddr, target: SocketAddr) -> io::Result<Self> {
+        let inside = Arc::new(connect_udp(target).await?);
+        let answered = Arc::new(AtomicBool::new(false));
+        let answers = answer(Arc::clone(&inside), Arc::clone(outside), client, Arc::clone(&answered));
+        let answers = Forward(tokio::spawn(answers));
+        Ok(Flow { inside, since: Instant::now(), answered, answers })
+    }
+
+    /// It has ended, or leads nowhere.
+    fn is_over(&self) -> bool {
+        let unanswered = !self.answered.load(Ordering::Relaxed) && self.since.elapsed() >= UDP_UNANSWERED;
+        unanswered || self.answers.0.is_finished()
+    }
+}
+
 async fn forward_udp(outside: Arc<UdpSocket>, target: SocketAddr) {
-    let mut clients: HashMap<SocketAddr, (Arc<UdpSocket>, Forward)> = HashMap::new();
+    let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let Ok((length, client)) = outside.recv_from(&mut datagram).await else {
             tokio::time::sleep(BREATH).await;
             continue;
         };
-        if clients.get(&client).is_none_or(|(_, answers)| answers.0.is_finished()) {
-            let Ok(inside) = connect_udp(target).await else { continue };
-            let inside = Arc::new(inside);
-            let answers = tokio::spawn(answer(Arc::clone(&inside), Arc::clone(&outside), client));
-            clients.retain(|_, (_, answers)| !answers.0.is_finished());
-            clients.insert(client, (inside, Forward(answers)));
+        if flows.get(&client).is_none_or(Flow::is_over) {
+            let Ok(flow) = Flow::new(&outside, client, target).await else { continue };
+            flows.retain(|_, flow| !flow.answers.0.is_finished());
+            flows.insert(client, flow);
         }
-        if let Some((inside, _)) = clients.get(&client) {
+        if let Some(flow) = flows.get(&client) {
             // Datagrams may be lost.
-            let _ = inside.send(&datagram[..length]).await;
+            let _ = flow.inside.send(&datagram[..length]).await;
         }
     }
 }
@@ -145,11 +173,57 @@ async fn connect_udp(target: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Hands the server's answers back to one client until both have been silent.
-async fn answer(inside: Arc<UdpSocket>, outside: Arc<UdpSocket>, client: SocketAddr) {
+async fn answer(
+    inside: Arc<UdpSocket>,
+    outside: Arc<UdpSocket>,
+    client: SocketAddr,
+    answered: Arc<AtomicBool>,
+) {
     let mut datagram = vec![0; DATAGRAM];
     while let Ok(received) = tokio::time::timeout(UDP_IDLE, inside.recv(&mut datagram)).await {
         if let Ok(length) = received {
+            answered.store(true, Ordering::Relaxed);
             let _ = outside.send_to(&datagram[..length], client).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flow_that_leads_nowhere_is_replaced() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let target = server.local_addr().unwrap();
+        // The first flow is lost on its way, as one that the kernel has sent astray.
+        let answering = tokio::spawn(async move {
+            let mut datagram = [0; 16];
+            let (_, lost) = server.recv_from(&mut datagram).await.unwrap();
+            loop {
+                let (length, from) = server.recv_from(&mut datagram).await.unwrap();
+                if from != lost {
+                    server.send_to(&datagram[..length], from).await.unwrap();
+                }
+            }
+        });
+        let outside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let address = outside.local_addr().unwrap();
+        let forward = Forward(tokio::spawn(forward_udp(outside, target)));
+        let client = connect_udp(address).await.unwrap();
+        let mut answer = [0; 16];
+        let asking = async {
+            loop {
+                client.send(b"hello").await.unwrap();
+                let received = tokio::time::timeout(Duration::from_millis(100), client.recv(&mut answer));
+                if let Ok(Ok(length)) = received.await {
+                    return length;
+                }
+            }
+        };
+        let length = tokio::time::timeout(Duration::from_secs(30), asking).await.expect("an answer");
+        assert_eq!(&answer[..length], b"hello");
+        drop(forward);
+        answering.abort();
     }
 }
