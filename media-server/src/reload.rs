@@ -3,6 +3,8 @@
 //! A file that is not good, or names a port that can't be had, changes nothing: the old configuration stays and the
 //! reason is kept for the log and the API. What did not change is not touched.
 
+mod listeners;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -21,6 +23,7 @@ use crate::recorder::{self, Order, Plan, Start};
 use crate::server::{Command, Server, Service};
 use crate::source::{Policy, Reader, Source};
 use crate::tls::{self, Https};
+use listeners::Change;
 
 /// Why nothing was reloaded.
 #[derive(Debug, thiserror::Error)]
@@ -103,20 +106,10 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
     let token = token(&new)?;
     let (before, after) = (addresses(&old), addresses(&new));
     let certificates = tls::load(&new)?;
-    // All new listeners first: when one can't be had, nothing has changed.
-    let mut opened = Vec::new();
-    for (service, address) in after.difference(&before) {
-        let listener = listen(*address).map_err(|source| Error::Listen { address: *address, source })?;
-        opened.push((listener, *service, *address));
-    }
+    let change = Change::open(server, &before, &after)?;
     // Before the first connection comes that needs one.
     server.certificates.set(certificates);
-    for (listener, service, address) in opened {
-        server.cores[0].send(Command::Listen(listener, service, address));
-    }
-    for (service, address) in before.difference(&after) {
-        server.cores[0].send(Command::Unlisten(*service, *address));
-    }
+    change.take_over(server);
     say_switch("http_api", old.http_api.is_some(), new.http_api.is_some(), old.http_api != new.http_api);
     say_switch(
         "http stream",

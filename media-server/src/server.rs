@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Instant;
 
 use crate::children::Queue;
@@ -90,6 +90,8 @@ pub enum Command {
     Listen(TcpListener, Service, SocketAddr),
     /// Listen there no more.
     Unlisten(Service, SocketAddr),
+    /// Give up the listener of that place to whoever asks, open as it is.
+    Surrender(Service, SocketAddr, mpsc::Sender<((Service, SocketAddr), TcpListener)>),
     /// The configuration has changed.
     Reloaded,
     /// The hooks that this connection waited for have answered; a text is why they refused.
@@ -203,7 +205,7 @@ pub struct Server {
     /// What is asked of other servers.
     pub asks: tokio::sync::mpsc::Sender<Ask>,
     /// What is recorded.
-    pub recorder: std::sync::mpsc::Sender<Order>,
+    pub recorder: mpsc::Sender<Order>,
     /// What could not be recorded.
     pub recording: Counters,
     /// Programs that run for streams and the configuration.
@@ -246,7 +248,7 @@ impl Server {
         version: Version,
         cores: Vec<CoreHandle>,
         http: tokio::sync::mpsc::UnboundedSender<Handoff>,
-        recorder: std::sync::mpsc::Sender<Order>,
+        recorder: mpsc::Sender<Order>,
         hooks: tokio::sync::mpsc::Sender<Job>,
         asks: tokio::sync::mpsc::Sender<Ask>,
     ) -> Self {

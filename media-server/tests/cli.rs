@@ -55,6 +55,23 @@ fn script(dir: &Path, action: &str) -> Output {
 }
 
 #[test]
+fn a_test_of_the_configuration_reads_the_files_that_it_names() {
+    let more =
+        "http_api { enabled on; listen 127.0.0.1:0; https { enabled on; key tls.key; cert tls.crt; } }";
+    let (dir, _) = installed(more);
+    let tested = || run(dir.path(), &["-t", "-c", "conf/srs.conf"]);
+    let missing = tested();
+    assert!(!missing.status.success());
+    let told = text(&missing.stderr);
+    assert!(told.contains("http_api.https") && told.contains("No such file"), "{told}");
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("tls.key"), own.signing_key.serialize_pem()).unwrap();
+    std::fs::write(dir.path().join("tls.crt"), own.cert.pem()).unwrap();
+    let good = tested();
+    assert!(good.status.success(), "{}", text(&good.stderr));
+}
+
+#[test]
 fn versions_are_told_as_srs_tells_them() {
     let (dir, _) = installed("");
     let output = run(dir.path(), &["-v"]);

@@ -146,6 +146,53 @@ fn a_bad_file_changes_nothing_and_is_told() {
 }
 
 #[test]
+fn ports_change_places_and_addresses() {
+    let server = Reloadable::start(PLAIN);
+    let ports = &server.ports;
+    let [api, http] = [ports[1], ports[2]];
+    let write = |api: &str, http: &str| {
+        let text = format!(
+            "listen 127.0.0.1:{}; http_api {{ enabled on; listen {api}; }}
+             http_server {{ enabled on; listen {http}; dir {}; }} {PLAIN}",
+            ports[0],
+            server.dir.path().display()
+        );
+        std::fs::write(server.path(), text).unwrap();
+        reload::reload(&server.running.server, Some(&server.path()))
+    };
+    let answers_api = |port: u16| {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        wait_until("it listens", || TcpStream::connect(address).is_ok());
+        request(address, "GET", "/api/v1/versions", &[]).0.starts_with("HTTP/1.1 200")
+    };
+    let local = |port: u16| format!("127.0.0.1:{port}");
+    write(&local(api), &local(http)).unwrap();
+    wait_until("the API is there", || answers_api(api) && !answers_api(http));
+    write(&local(http), &local(api)).unwrap();
+    wait_until("they have changed places", || answers_api(http) && !answers_api(api));
+    // All addresses of a port instead of one, and back.
+    write(&http.to_string(), &local(api)).unwrap();
+    wait_until("all addresses answer", || {
+        TcpStream::connect((std::net::Ipv4Addr::new(127, 0, 0, 2), http)).is_ok()
+    });
+    assert!(answers_api(http));
+    write(&local(http), &local(api)).unwrap();
+    wait_until("one address answers", || {
+        TcpStream::connect((std::net::Ipv4Addr::new(127, 0, 0, 2), http)).is_err()
+    });
+    assert!(answers_api(http));
+    // One of the addresses is somebody else's: all stay where they were.
+    let taken = TcpListener::bind("127.0.0.3:0").unwrap();
+    let busy = taken.local_addr().unwrap().port();
+    write(&local(busy), &local(api)).unwrap();
+    wait_until("the API has moved", || answers_api(busy));
+    let error = write(&busy.to_string(), &local(http)).unwrap_err();
+    assert!(error.to_string().contains(&format!("0.0.0.0:{busy}")), "{error}");
+    assert!(answers_api(busy) && !answers_api(api));
+    server.running.stop();
+}
+
+#[test]
 fn clients_of_a_vhost_that_is_gone_are_closed() {
     let server = Reloadable::start("vhost __defaultVhost__ { }");
     let _publisher = publish(&media(), &server.rtmp("live/livestream"));

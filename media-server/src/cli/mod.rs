@@ -197,6 +197,7 @@ fn run_server(cli: &Cli) -> Result<ExitCode, Failure> {
     let path = conf::locate(cli.conf.as_deref().unwrap_or_else(|| "conf/srs.conf".as_ref()));
     let settings = conf::load(&path)?;
     if cli.test {
+        serve::check(&settings)?;
         for warning in conf::support::warnings(&settings.root) {
             say(&format!("{}: {warning}", path.display()));
         }

@@ -39,9 +39,7 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
     }
     // A reload reads the same file, wherever the work is done.
     let path = &std::path::absolute(path)?;
-    if let Some(folder) = settings.root.value("work_dir") {
-        std::env::set_current_dir(folder).map_err(|error| format!("work_dir {folder}: {error}"))?;
-    }
+    enter_work_dir(&settings)?;
     let limit = raise_open_files();
     if let Some(limit) = limit
         && settings.max_connections as u64 + 64 > limit
@@ -83,6 +81,19 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
     running.stop();
     drop(pid_file);
     Ok(code)
+}
+
+/// Reads the other files that a configuration names: certificates, keys and tokens.
+pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
+    enter_work_dir(settings)?;
+    tls::load(settings)?;
+    reload::token(settings)?;
+    Ok(())
+}
+
+fn enter_work_dir(settings: &Settings) -> Result<(), Failure> {
+    let Some(folder) = settings.root.value("work_dir") else { return Ok(()) };
+    std::env::set_current_dir(folder).map_err(|error| format!("work_dir {folder}: {error}").into())
 }
 
 /// The same program again, in the background: `daemon on` outside of containers.

@@ -37,14 +37,19 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn unlisten(&mut self, which: impl Fn(&(Service, SocketAddr)) -> bool) {
-        for place in &mut self.listeners {
-            if place.as_ref().is_some_and(|(_, service, address)| which(&(*service, *address)))
-                && let Some((mut listener, ..)) = place.take()
-            {
+    /// Ends listening at some places; gives their sockets.
+    pub(super) fn unlisten(&mut self, which: impl Fn(&(Service, SocketAddr)) -> bool) -> Vec<TcpListener> {
+        let gone = |place: &Option<(TcpListener, Service, SocketAddr)>| {
+            place.as_ref().is_some_and(|(_, service, address)| which(&(*service, *address)))
+        };
+        let mut listeners = Vec::new();
+        for place in self.listeners.iter_mut().filter(|place| gone(place)) {
+            if let Some((mut listener, ..)) = place.take() {
                 let _ = self.poll.registry().deregister(&mut listener);
+                listeners.push(listener);
             }
         }
+        listeners
     }
 
     pub(super) fn accept(&mut self, listener: usize) {

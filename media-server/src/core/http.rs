@@ -91,7 +91,7 @@ fn parse(head: &[u8]) -> Request {
             let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
             let host =
                 host.map(|field| String::from_utf8_lossy(field.value).into_owned()).unwrap_or_default();
-            let host = host.rsplit_once(':').map_or(&*host, |(name, _)| name).to_owned();
+            let host = url::host_of(&host).to_owned();
             Request::Get {
                 path: request.path.unwrap_or_default().to_owned(),
                 host,

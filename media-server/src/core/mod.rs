@@ -196,7 +196,15 @@ impl Core {
                     tracing::error!("{address}: {error}");
                 }
             }
-            Command::Unlisten(service, address) => self.unlisten(|place| *place == (service, address)),
+            Command::Unlisten(service, address) => {
+                self.unlisten(|place| *place == (service, address));
+            }
+            Command::Surrender(service, address, asking) => {
+                for listener in self.unlisten(|place| *place == (service, address)) {
+                    // Who does not wait any more lets it be closed.
+                    let _ = asking.send(((service, address), listener.into()));
+                }
+            }
             Command::Decided(index, id, refused) => self.decided(index, &id, refused),
             Command::Answered(index, id, verdict) => self.answered(index, &id, verdict),
             Command::Located(link, owner) => self.located(link, owner),

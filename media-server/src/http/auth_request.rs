@@ -78,7 +78,7 @@ async fn judge(
     let (path, query) = uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)));
     let path = names::clean(path).ok_or_else(|| forbidden("no file has this name"))?;
     let host = text("host").unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let host = crate::rtmp::url::host_of(host);
     let settings = server.settings();
     let name = answer::query(query, "vhost").unwrap_or(host);
     let vhost = settings.vhost(name).ok_or_else(|| forbidden("there is no such vhost"))?;

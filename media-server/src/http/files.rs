@@ -156,7 +156,7 @@ fn content_type(path: &str) -> Option<&'static str> {
 /// The vhost that a request means: a parameter, else its host.
 fn vhost_of<'a>(settings: &'a Settings, uri: &Uri, headers: &HeaderMap) -> Option<&'a Vhost> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let host = crate::rtmp::url::host_of(host);
     settings.vhost(answer::query(uri.query(), "vhost").unwrap_or(host))
 }
 

@@ -137,17 +137,27 @@ fn split_query(path: &str) -> (String, String) {
     }
 }
 
+/// The name or address of a `HOST[:PORT]`, without the brackets of IPv6 (RFC 3986, 3.2.2).
+pub fn host_of(authority: &str) -> &str {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
+    };
+    host.trim_matches(['[', ']'])
+}
+
 fn split_port(authority: &str) -> Result<(String, u16), Error> {
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => {
-            (host, port.parse().map_err(|_| Error::Port(port.chars().take(20).collect()))?)
+    let host = host_of(authority);
+    let port = match authority.rsplit_once(':') {
+        Some((_, port)) if !port.contains(']') => {
+            port.parse().map_err(|_| Error::Port(port.chars().take(20).collect()))?
         }
-        _ => (authority, 1935),
+        _ => 1935,
     };
     if host.len() > MAX_NAME || host.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Error::Name { what: "host", name: host.chars().take(80).collect() });
     }
-    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+    Ok((host.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -168,6 +178,15 @@ mod tests {
             let target = Target::from_connect(tc_url, app).unwrap().with_stream(stream).unwrap();
             let got = (&*target.vhost, &*target.app, &*target.stream, &*target.param);
             assert_eq!(got, (vhost, app_name, stream_name, query), "{tc_url} {app} {stream}");
+        }
+    }
+
+    #[test]
+    fn hosts_lose_port_and_brackets() {
+        for (authority, host) in
+            [("v.com", "v.com"), ("v.com:80", "v.com"), ("[::1]", "::1"), ("[::1]:80", "::1"), ("", "")]
+        {
+            assert_eq!(host_of(authority), host);
         }
     }
 
