@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use common::{Reaped, ffmpeg, media, request, wait_until};
 use media_server::rtmp::client::{Client, Event, Intent};
 use media_server::rtmp::url::Target;
+use tungstenite::Message;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_media-server");
 /// Longer than any wait here on a slow machine.
@@ -93,9 +95,7 @@ impl Origin {
     }
 
     fn publisher(&self) -> Reaped {
-        let mut command = Command::new(PROGRAM);
-        command.args(["publish", "--loop"]).arg(media()).arg(self.rtmp());
-        let publisher = Reaped(command.stderr(Stdio::null()).spawn().unwrap());
+        let publisher = start_publisher(&self.rtmp());
         wait_until("it is published", || self.drain()["publishers"] == 1);
         publisher
     }
@@ -111,6 +111,12 @@ impl Origin {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+fn start_publisher(url: &str) -> Reaped {
+    let mut command = Command::new(PROGRAM);
+    command.args(["publish", "--loop"]).arg(media()).arg(url);
+    Reaped(command.stderr(Stdio::null()).spawn().unwrap())
 }
 
 /// ffmpeg that copies what it plays into a file until the stream ends.
@@ -217,6 +223,41 @@ fn viewers_are_handed_over_before_the_deadline() {
     let code = origin.exit_code();
     assert!(quits.elapsed() < Duration::from_secs(20), "{log}");
     assert_eq!(code, Some(0));
+}
+
+/// A page's WebSocket is told that the server goes (RFC 6455, 7.4.1), and a transport stream ends with a whole GOP.
+#[test]
+fn viewers_by_websocket_and_of_ts_are_handed_over() {
+    let root = "grace_start_wait 300; grace_final_wait 300; grace_deadline 20000; grace_handover 15000;
+        vhost ts { http_remux { enabled on; mount /[app]/[stream].ts; } }";
+    let origin = Origin::start(root, "");
+    let _publisher = origin.publisher();
+    let _other = start_publisher(&format!("{}?vhost=ts", origin.rtmp()));
+    wait_until("both are published", || origin.drain()["publishers"] == 2);
+    let dir = tempfile::tempdir().unwrap();
+    let files = [dir.path().join("ts.flv"), dir.path().join("websocket.flv")];
+    let ts = record(&format!("http://{}/live/livestream.ts?vhost=ts", origin.http), &files[0]);
+    let stream = TcpStream::connect(origin.http).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (mut socket, _) =
+        tungstenite::client(format!("ws://{}/live/livestream.flv", origin.http), stream).unwrap();
+    wait_until("both play", || origin.players() == 2);
+    origin.grace();
+    let mut bytes = Vec::new();
+    let closed = loop {
+        match socket.read().unwrap() {
+            Message::Binary(part) => bytes.extend_from_slice(&part),
+            Message::Close(frame) => break frame.unwrap(),
+            _ => {}
+        }
+    };
+    assert_eq!(closed.code, CloseCode::Away);
+    std::fs::write(&files[1], bytes).unwrap();
+    assert_eq!(complaints(ts), "");
+    for file in &files {
+        assert!(ends_with_a_whole_gop(file), "{}", file.display());
+    }
+    assert_eq!(origin.exit_code(), Some(0));
 }
 
 /// Reads what a server says to a client of ours until it closes; gives whether it asked to connect again.

@@ -5,6 +5,8 @@ mod common;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::{media, play, publish, request, wait_until};
@@ -12,6 +14,7 @@ use media_server::cli::Running;
 use media_server::conf;
 use media_server::reload;
 use media_server::server::{Service, Version};
+use media_server::stat::ClientStat;
 
 struct Reloadable {
     running: Running,
@@ -89,6 +92,43 @@ fn streams_go_on_and_what_changed_is_done() {
     let output = player.join().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.is_empty(), "{errors}");
+    server.running.stop();
+}
+
+/// Players that waited for their slot of the wheel are served in a circle from now on, and the other way.
+#[test]
+fn a_stream_becomes_realtime_and_back_under_its_players() {
+    let server = Reloadable::start(PLAIN);
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    wait_until("it publishes", || server.running.server.sources.all().iter().any(|source| source.is_live()));
+    let players: Vec<_> = (0..3)
+        .map(|_| {
+            let url = server.rtmp("live/livestream");
+            std::thread::spawn(move || play(&url, "6"))
+        })
+        .collect();
+    wait_until("all are there", || server.running.server.stat.client_count() == 4);
+    let source = server.running.server.sources.all().pop().unwrap();
+    for (rest, realtime) in [("min_latency on;", true), ("play { mw_latency 500; }", false), ("", false)] {
+        server.reload(&format!("vhost __defaultVhost__ {{ http_remux {{ enabled on; }} {rest} }}")).unwrap();
+        wait_until("the stream follows", || source.policy().realtime == realtime);
+        // Every player gets something in the new way.
+        let clients = server.running.server.stat.clients();
+        let sent = |client: &Arc<ClientStat>| client.traffic.send.load(Ordering::Relaxed);
+        let before: Vec<u64> = clients.iter().map(sent).collect();
+        wait_until("all go on", || {
+            clients
+                .iter()
+                .zip(&before)
+                .all(|(client, before)| client.publish || sent(client) > before + 10_000)
+        });
+    }
+    for player in players {
+        let output = player.join().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && errors.is_empty(), "{errors}");
+    }
+    assert_eq!(source.players(), 0);
     server.running.stop();
 }
 

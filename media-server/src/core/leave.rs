@@ -10,7 +10,6 @@ use super::player::Framing;
 use super::{Core, Next};
 use crate::drain::Leave;
 use crate::server::Service;
-use crate::websocket;
 
 /// A client that was told the end should have closed by then.
 const LINGER: Duration = Duration::from_secs(5);
@@ -45,9 +44,10 @@ impl Core {
         let Some(player) = &conn.player else { return Next::Keep };
         match (&conn.role, player.format.framing) {
             (Role::Rtmp(session), _) => session.end_play(&mut conn.out.bytes),
-            (_, Framing::WebSocket) => websocket::close(&mut conn.out.bytes, websocket::CLOSE_GOING_AWAY),
             // An answer that has not begun would never end.
-            (_, framing) if player.next.is_some() => framing.end(&mut conn.out.bytes),
+            (_, framing) if player.next.is_some() || framing == Framing::WebSocket => {
+                framing.end(&mut conn.out.bytes, true);
+            }
             _ => return Next::Close("it goes on at another server".into()),
         }
         tracing::info!(cid = %conn.id, "{} goes on at another server", conn.peer);

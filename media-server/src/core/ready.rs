@@ -59,7 +59,7 @@ impl Core {
                 }
                 conn.deadline = None;
                 if !live && player.format.container != Container::Rtmp && player.next.is_some() {
-                    player.format.framing.end(&mut conn.out.bytes);
+                    player.format.framing.end(&mut conn.out.bytes, self.server.drain.has_begun());
                     let _ = conn.flush();
                     return Next::Close("the stream ended".into());
                 }

@@ -1,7 +1,7 @@
 //! The players of a realtime stream, served in a circle.
 //!
-//! What comes in starts a round from where the last one stands, and a player that is reached gets all there is by
-//! then. So nobody waits longer than one round, however messages fall together; and rounds that cost more CPU than
+//! What comes in during a round lets it go on from where it stands, and a player that is reached gets all there is by
+//! then; a round from rest starts elsewhere each time, so that no player is always the last. So nobody waits longer than one round, however messages fall together; and rounds that cost more CPU than
 //! their share grow slower instead of piling up. Before they get that far, a round waits a little for the next
 //! message to come along.
 
@@ -16,6 +16,9 @@ const STEP: f64 = 0.0005;
 
 /// A round that starts from rest with the last of the credit waits so long for more to send.
 const LONGEST_HOLD: f64 = 0.005;
+
+/// A round from rest starts this part of the circle further on: the golden ratio, with which starts stay spread.
+const STRIDE: f64 = 0.618;
 
 /// Where the round stands and what it may still spend.
 #[derive(Debug)]
@@ -47,6 +50,7 @@ impl Rotor {
         if self.left == 0 {
             let spent = 1.0 - (self.credit / MOST_CREDIT).clamp(0.0, 1.0);
             self.held = now + Duration::from_secs_f64(LONGEST_HOLD * spent);
+            self.place = (self.place + (here as f64 * STRIDE) as usize) % here.max(1);
         }
         self.left = here;
     }
@@ -128,6 +132,26 @@ mod tests {
         rotor.left = 0;
         rotor.begin(10, 10, start);
         assert_eq!(rotor.next_due(), Some(start + Duration::from_secs_f64(LONGEST_HOLD)));
+    }
+
+    #[test]
+    fn rounds_from_rest_start_all_around_the_circle() {
+        let start = Instant::now();
+        let mut rotor = Rotor::new(start);
+        let mut starts = Vec::new();
+        for _ in 0..50 {
+            rotor.begin(100, 100, start);
+            starts.push(rotor.place);
+            rotor.left = 0;
+        }
+        let widest =
+            (0..100).map(|place| starts.iter().map(|start| (start + 100 - place) % 100).min().unwrap());
+        assert!(widest.max().unwrap() < 10, "{starts:?}");
+        // Nobody is left out: what comes in during a round does not move it.
+        rotor.begin(100, 100, start);
+        let place = rotor.place;
+        rotor.begin(100, 100, start);
+        assert_eq!(rotor.place, place);
     }
 
     #[test]

@@ -11,15 +11,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::conf::{Directive, Fault, settings};
 use format::LineFormat;
 use rolling::RollingFile;
 
 /// The most lines that wait to be written; their places are memory that is there from the start.
-const WAITING_LINES: usize = 8192;
+const WAITING_LINES: usize = 2048;
 /// Names the form of the lines, where the configuration does not.
 const FORMAT_VARIABLE: &str = "SRS_LOG_FORMAT";
 
@@ -66,17 +70,18 @@ impl Settings {
         })
     }
 
-    fn filter(&self) -> EnvFilter {
-        match std::env::var("RUST_LOG") {
-            Ok(directives) => EnvFilter::new(directives),
-            Err(_) => EnvFilter::new(match self.level.as_str() {
-                "verbose" => "trace",
-                "info" => "debug",
-                "warn" => "warn",
-                "error" => "error",
-                _ => "info",
-            }),
-        }
+    /// What is told; `RUST_LOG` that says nothing sensible counts as none.
+    fn filter(&self) -> Targets {
+        let wanted = std::env::var("RUST_LOG").ok().and_then(|directives| directives.parse().ok());
+        wanted.unwrap_or_else(|| {
+            Targets::new().with_default(match self.level.as_str() {
+                "verbose" => Level::TRACE,
+                "info" => Level::DEBUG,
+                "warn" => Level::WARN,
+                "error" => Level::ERROR,
+                _ => Level::INFO,
+            })
+        })
     }
 
     fn is_json(&self) -> bool {
@@ -93,7 +98,7 @@ struct Log {
     changed: AtomicBool,
     json: AtomicBool,
     utc: AtomicBool,
-    set_filter: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>>,
+    set_filter: OnceLock<Box<dyn Fn(Targets) + Send + Sync>>,
     queue_full: OnceLock<ErrorCounter>,
     write_failed: AtomicU64,
 }
@@ -117,14 +122,14 @@ pub fn start(settings: &Settings, file_by_default: bool) -> io::Result<WorkerGua
     let queue = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES);
     let (writer, guard) = queue.finish(Sink { log, target });
     let _ = log.queue_full.set(writer.error_counter());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(settings.filter())
-        .with_writer(writer)
-        .event_format(LineFormat { pid: std::process::id(), json: &log.json, utc: &log.utc })
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
+    let (filter, handle) = reload::Layer::new(settings.filter());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).event_format(LineFormat {
+        pid: std::process::id(),
+        json: &log.json,
+        utc: &log.utc,
+    });
     // A second call in one process (a test's) keeps the first one's subscriber.
-    if builder.try_init().is_ok() {
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
         let _ = log.set_filter.set(Box::new(move |filter| {
             // It fails only when there is no subscriber any more.
             let _ = handle.reload(filter);

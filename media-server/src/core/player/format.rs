@@ -109,11 +109,12 @@ impl Framing {
         }
     }
 
-    /// Appends what says that nothing follows.
-    pub(in crate::core) fn end(self, out: &mut Vec<u8>) {
+    /// Appends what says that nothing follows, here at all where the server `goes`.
+    pub(in crate::core) fn end(self, out: &mut Vec<u8>, goes: bool) {
         match self {
             Framing::Plain => {}
             Framing::Chunked => out.extend_from_slice(b"0\r\n\r\n"),
+            Framing::WebSocket if goes => websocket::close(out, websocket::CLOSE_GOING_AWAY),
             Framing::WebSocket => websocket::close(out, websocket::CLOSE_NORMAL),
         }
     }
