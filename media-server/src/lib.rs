@@ -15,7 +15,8 @@
 //!   every player of every core sends those bytes; only a player that joins or jumps gets headers of its own.
 //! * [`core`]: one thread a CPU. It owns its connections and shares nothing with the others but the rings.
 //! * [`http`]: the API, the web pages ([`http::pages`]), files and probes, on a thread of their own; [`stat`] is what
-//!   the API tells, [`http::guard`] who may change something, [`http::viewers`] who may watch HLS. [`log`] has the lines.
+//!   the API tells, [`http::guard`] who may change something, [`http::viewers`] who may watch HLS, [`http::context`] how
+//!   any server knows a viewer. [`log`] has the lines.
 //! * [`recorder`] reads the rings on threads of its own, one a volume, and writes [`hls`] and [`dvr`]; [`ts`] is the
 //!   container of HLS and of HTTP-TS.
 //! * [`tls`] is HTTPS on the cores, [`real_ip`] and [`proxy_protocol`] tell who a client is, [`limits`] how many may come.

@@ -17,6 +17,7 @@ use rustix::fs::inotify;
 
 use crate::children;
 use crate::conf::{self, Settings, support};
+use crate::http::context::{self, Secret};
 use crate::http::guard::{self, Token};
 use crate::log;
 use crate::recorder::{self, Order, Plan, Start};
@@ -34,6 +35,9 @@ pub enum Error {
     /// The API's token can't be had.
     #[error(transparent)]
     Token(#[from] guard::Error),
+    /// The secret of hls_ctx can't be had.
+    #[error(transparent)]
+    Secret(#[from] context::Error),
     /// A new address can't be listened at.
     #[error("{address}: {source}")]
     Listen {
@@ -72,6 +76,11 @@ pub fn token(settings: &Settings) -> Result<Option<Token>, guard::Error> {
     auth.map(Token::load).transpose()
 }
 
+/// What `hls_ctx` is signed with, read again each time; none where this process makes it up.
+pub fn secret(settings: &Settings) -> Result<Option<Secret>, context::Error> {
+    settings.hls_secret.as_ref().map(Secret::load).transpose()
+}
+
 /// Listens for one service.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     use socket2::{Domain, Socket, Type};
@@ -104,6 +113,7 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
         }
     }
     let token = token(&new)?;
+    let secret = secret(&new)?;
     let (before, after) = (addresses(&old), addresses(&new));
     let certificates = tls::load(&new)?;
     let change = Change::open(server, &before, &after)?;
@@ -122,6 +132,7 @@ fn apply(server: &Arc<Server>, new: Settings) -> Result<(), Error> {
         tracing::warn!("{warning}");
     }
     server.guard.set(token);
+    server.contexts.set(secret);
     if new.log != old.log {
         log::apply(&new.log);
         tracing::info!("reload log success.");

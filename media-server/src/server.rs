@@ -10,6 +10,7 @@ use crate::children::Queue;
 use crate::conf::Settings;
 use crate::drain::{Drain, Guest, Leave};
 use crate::hooks::Job;
+use crate::http::context::Contexts;
 use crate::http::guard::Guard;
 use crate::http::viewers::Viewers;
 use crate::limits::{Addresses, Place};
@@ -228,6 +229,8 @@ pub struct Server {
     pub started: Instant,
     /// Who may change something through the API.
     pub guard: Guard,
+    /// What tells viewers of HLS apart.
+    pub contexts: Contexts,
     /// Viewers of HLS.
     pub viewers: Viewers,
     /// The file of the configuration.
@@ -276,6 +279,7 @@ impl Server {
             drain: Drain::default(),
             started: Instant::now(),
             guard: Guard::default(),
+            contexts: Contexts::default(),
             viewers: Viewers::default(),
             path: None,
             reloaded: tokio::sync::Notify::new(),
@@ -330,10 +334,11 @@ impl Server {
         }
     }
 
-    /// Closes a client; false when there is none of that id.
+    /// Closes a client's connection; false when there is none of that id.
     pub fn kick(&self, id: &str) -> bool {
-        let Some(client) = self.stat.client_by_id(id) else { return false };
-        let (core, index) = client.place;
+        let Some((core, index)) = self.stat.client_by_id(id).and_then(|client| client.place) else {
+            return false;
+        };
         if let Some(core) = self.cores.get(core) {
             core.send(Command::Kick(index, id.to_owned()));
         }
@@ -342,8 +347,9 @@ impl Server {
 
     /// Makes a client go on at another server; false when there is none of that id.
     pub fn leave(&self, id: &str, how: Leave) -> bool {
-        let Some(client) = self.stat.client_by_id(id) else { return false };
-        let (core, index) = client.place;
+        let Some((core, index)) = self.stat.client_by_id(id).and_then(|client| client.place) else {
+            return false;
+        };
         if let Some(core) = self.cores.get(core) {
             core.send(Command::Leave(index, id.to_owned(), how));
         }

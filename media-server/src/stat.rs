@@ -130,7 +130,7 @@ pub struct ClientStat {
     pub swf_url: String,
     /// tcUrl.
     pub tc_url: String,
-    /// `rtmp-play`, `fmle-publish`, `flv-play`, …
+    /// `rtmp-play`, `fmle-publish`, `flv-play`, `hls-play`, …
     pub kind: &'static str,
     /// It publishes.
     pub publish: bool,
@@ -138,8 +138,8 @@ pub struct ClientStat {
     pub since: Instant,
     /// Its own bytes.
     pub traffic: Traffic,
-    /// Which core has it, and where.
-    pub place: (usize, usize),
+    /// Which core has it, and where; none for a viewer of HLS, which comes and goes with its requests.
+    pub place: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -211,10 +211,15 @@ impl Stat {
         self.lock().clients.insert(client.id.clone(), Arc::clone(client));
     }
 
-    /// Takes a client out.
+    /// Takes a client out; what a player got is its stream's from then on.
     pub fn remove_client(&self, id: &str) {
-        if let Some(client) = self.lock().clients.remove(id) {
-            client.stream.clients.fetch_sub(1, Ordering::Relaxed);
+        let Some(client) = self.lock().clients.remove(id) else { return };
+        client.stream.clients.fetch_sub(1, Ordering::Relaxed);
+        if !client.publish {
+            let sent = client.traffic.send.load(Ordering::Relaxed) as usize;
+            client.stream.traffic.add_send(sent);
+            client.stream.vhost.traffic.add_send(sent);
+            self.traffic.add_send(sent);
         }
     }
 

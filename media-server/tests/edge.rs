@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
 
 mod common;
+#[allow(dead_code, reason = "each test program uses a part")]
+mod service;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -358,6 +360,133 @@ fn hls_comes_from_the_origin_once_for_all_viewers() {
     }
     let output = play(&edge.http("live/livestream.m3u8"), "2");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An origin's HTTP server that lets those play who have `token=good…`, and writes down what it is asked.
+fn strict_origin() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let seen = Arc::clone(&asked);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 4096];
+            let count = stream.read(&mut head).unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..count]).into_owned();
+            let uri = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            let (path, query) = uri.split_once('?').unwrap_or((&uri, ""));
+            let (status, body) = match (path, query) {
+                ("/live/s-0.ts", _) => ("200 OK", "a segment".to_owned()),
+                ("/live/s-0.key", "hls_ctx=theirs") => ("200 OK", "a key".to_owned()),
+                ("/live/s.m3u8", query) if query.ends_with("hls_ctx=theirs") => {
+                    let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"s-0.key?hls_ctx=theirs\"";
+                    ("200 OK", format!("#EXTM3U\n{key}\n#EXTINF:1,\ns-0.ts?hls_ctx=theirs\n"))
+                }
+                ("/live/s.m3u8", query) if query.starts_with("token=good") => {
+                    let master = format!("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{uri}&hls_ctx=theirs\n");
+                    ("200 OK", master)
+                }
+                ("/live/s.m3u8" | "/live/s-0.key", _) => ("401 Unauthorized", String::new()),
+                _ => ("404 Not Found", String::new()),
+            };
+            seen.lock().unwrap().push(uri);
+            let length = body.len();
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+        }
+    });
+    (address, asked)
+}
+
+fn get(server: &TestServer, path: &str) -> (String, String) {
+    let (head, body) = common::request(server.address(Service::Http), "GET", path, &[]);
+    (head["HTTP/1.1 ".len()..][..3].to_owned(), body)
+}
+
+#[test]
+fn origins_decide_about_viewers_of_hls() {
+    let (origin, asked) = strict_origin();
+    let edge = edge(&[7], &format!("origin_http {origin}; token_traverse on;"));
+    let masters =
+        || asked.lock().unwrap().iter().filter(|uri| !uri.contains("hls_ctx")).cloned().collect::<Vec<_>>();
+    assert_eq!(get(&edge, "/live/s-0.key").0, "403", "nobody has asked for the playlist");
+    for bad in ["", "?token=bad", "?token=bad&hls_ctx=theirs", &format!("?token=good{}", "x".repeat(2000))] {
+        let (status, body) = get(&edge, &format!("/live/s.m3u8{bad}"));
+        assert!(["401", "403"].contains(&status.as_str()), "{bad}: {status} {body}");
+    }
+    assert_eq!(masters(), ["/live/s.m3u8", "/live/s.m3u8?token=bad"]);
+    // What one may another may not, however fresh what came for the first is.
+    let (status, master) = get(&edge, "/live/s.m3u8?vhost=any&token=good");
+    assert_eq!(status, "200", "{master}");
+    assert_eq!(get(&edge, "/live/s.m3u8?token=worse").0, "401");
+    let url = master.lines().last().unwrap();
+    let context = url.rsplit_once("hls_ctx=").unwrap().1.to_owned();
+    let before = masters().len();
+    for _ in 0..3 {
+        let (status, media) = get(&edge, url);
+        assert_eq!(status, "200");
+        assert!(media.contains(&format!("s-0.ts?hls_ctx={context}")) && !media.contains("theirs"), "{media}");
+        std::thread::sleep(Duration::from_millis(600));
+    }
+    assert_eq!(masters().len(), before, "{:?}", asked.lock().unwrap());
+    assert!(!asked.lock().unwrap().iter().any(|uri| uri.contains(&context)), "the edge's own is its own");
+    assert_eq!(get(&edge, &format!("/live/s-0.key?hls_ctx={context}")), ("200".into(), "a key".into()));
+    let segments = || asked.lock().unwrap().iter().filter(|uri| uri.contains("/s-0.ts")).count();
+    for query in ["", "?token=a", "?token=b"] {
+        assert_eq!(get(&edge, &format!("/live/s-0.ts{query}")).0, "200");
+    }
+    assert_eq!(segments(), 1, "no query makes another file of it");
+}
+
+/// Without `token_traverse` the query goes along with the one request that it causes.
+#[test]
+fn a_query_does_not_split_the_cache() {
+    let (origin, asked) = strict_origin();
+    let edge = edge(&[7], &format!("origin_http {origin};"));
+    assert_eq!(get(&edge, "/live/s.m3u8?token=bad").0, "401");
+    let (_, master) = get(&edge, "/live/s.m3u8?token=good1");
+    assert!(master.contains("token=good1&hls_ctx="), "{master}");
+    for number in 2..20 {
+        assert_eq!(get(&edge, &format!("/live/s.m3u8?token=good{number}")).0, "200");
+    }
+    let asked = asked.lock().unwrap();
+    assert!(asked.iter().all(|uri| !uri.contains("good2")), "{asked:?}");
+    assert_eq!(asked[..2], ["/live/s.m3u8?token=bad", "/live/s.m3u8?token=good1"]);
+}
+
+#[test]
+fn an_edge_fetches_nothing_for_whom_it_does_not_let_play() {
+    let (origin, asked) = strict_origin();
+    let (hooks, seen) = service::service(|body| if body["param"] == "?token=good" { "0" } else { "1" });
+    // An open vhost of the same servers opens nothing of the guarded one's.
+    let edge = edge(
+        &[7],
+        &format!(
+            "origin_http {origin}; }}
+             http_hooks {{ enabled on; on_play http://{hooks}/; on_stop http://{hooks}/; }} }}
+             vhost open {{ cluster {{ mode remote; origin 127.0.0.1:7; origin_http {origin}; }} }}
+             vhost apart {{ cluster {{ mode remote; origin 127.0.0.1:8;"
+        ),
+    );
+    for path in
+        ["/live/s.m3u8", "/live/s.m3u8?token=bad", "/live/s.m3u8?vhost=open", "/live/s-0.key?vhost=open"]
+    {
+        assert!(["401", "403"].contains(&get(&edge, path).0.as_str()), "{path}");
+    }
+    assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
+    let told = |action: &str| seen.lock().unwrap().iter().filter(|body| body["action"] == action).count();
+    assert_eq!(told("on_play"), 3);
+    // Another's servers are another's files.
+    assert_eq!(get(&edge, "/live/s.m3u8?vhost=apart").0, "404");
+    assert_eq!(told("on_play"), 3);
+    // Who may play what is not there has stopped.
+    assert_eq!(get(&edge, "/live/none.m3u8?token=good").0, "404");
+    wait_until("on_stop is told", || told("on_stop") == 1);
+    let (_, master) = get(&edge, "/live/s.m3u8?token=good");
+    let url = master.lines().last().unwrap();
+    assert_eq!(get(&edge, url).0, "200");
+    assert_eq!((told("on_play"), told("on_stop")), (5, 1));
+    assert_eq!(edge.api("/api/v1/clients/")["clients"][0]["type"], "hls-play");
 }
 
 #[test]

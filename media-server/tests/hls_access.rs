@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail its test")]
 
+mod api_traces;
 mod common;
 #[allow(dead_code, reason = "each test program uses a part")]
 mod service;
@@ -9,7 +10,9 @@ mod service;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
+use api_traces::{assert_has, shapes};
 use common::{Reaped, TestServer, media, publish, request, wait_until};
 use media_server::server::Service;
 use serde_json::Value;
@@ -170,12 +173,122 @@ fn the_server_asks_when_it_gives_the_master_playlist() {
     }
     let asked = plays(&seen);
     assert_eq!(asked.len(), asked_before + 1, "{asked:?}");
-    // The context is the client's id, as SRS tells it.
-    assert!(url.ends_with(asked[asked_before]["client_id"].as_str().unwrap()), "{url} {asked:?}");
+    // The context begins with the client's id; with SRS it is nothing else.
+    let id = asked[asked_before]["client_id"].as_str().unwrap();
+    assert!(id.len() == 8 && url.contains(&format!("token=right&hls_ctx={id}-")), "{url} {asked:?}");
+    // The signature is nobody else's business.
+    assert_eq!(asked[asked_before]["param"], "?token=right");
     assert_eq!(running.server.viewers.count(), 1);
-    // A context that nobody gave is a viewer like any other.
-    assert_eq!(status(http, "/live/livestream.m3u8?hls_ctx=made-up", &[]), "401");
+    // A context that nobody gave, or that is another stream's, is a viewer like any other.
+    let context = url.rsplit_once('=').unwrap().1;
+    for context in ["made-up", &context.replace(id, "zzzzzzzz"), &context[..30]] {
+        let path = format!("/live/livestream.m3u8?hls_ctx={context}");
+        assert_eq!(status(http, &path, &[]), "401", "{path}");
+    }
+    let _other = publish(&media(), &format!("rtmp://{}/live/other", running.address(Service::Rtmp).unwrap()));
+    wait_until("a segment of the other is listed", || !segments(&html.join("live/other.m3u8")).is_empty());
+    assert_eq!(status(http, &format!("/live/other.m3u8?hls_ctx={context}"), &[]), "401");
     running.stop();
+}
+
+fn clients(server: &TestServer) -> Vec<Value> {
+    let all = server.api("/api/v1/clients/?count=100");
+    let all = all["clients"].as_array().unwrap().iter();
+    all.filter(|client| client["type"] == "hls-play").cloned().collect()
+}
+
+#[test]
+fn viewers_are_listed_and_can_be_ended() {
+    let (hooks, seen) = service(|_| "0");
+    let vhost = |html: &Path| {
+        format!(
+            "hls {{ enabled on; hls_fragment 1; hls_path {}; }}
+             http_hooks {{ enabled on; on_play http://{hooks}/; on_stop http://{hooks}/; }}",
+            html.display()
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start_in(dir, vhost, "");
+    let html = server.dir.path();
+    let _publisher = publish(&media(), &server.rtmp("live/livestream"));
+    wait_until("a segment is listed", || !segments(&html.join("live/livestream.m3u8")).is_empty());
+    let http = server.address(Service::Http);
+    let stream = || server.api("/api/v1/streams/")["streams"][0].clone();
+    assert_eq!((clients(&server).len(), &stream()["clients"]), (0, &1.into()));
+
+    let first = "/live/livestream.m3u8?token=a";
+    let masters: Vec<String> =
+        (0..2).map(|_| request(http, "GET", first, &["Referer: http://page/"]).1).collect();
+    let urls: Vec<&str> = masters.iter().map(|master| master.lines().last().unwrap()).collect();
+    for url in &urls {
+        let (_, media) = request(http, "GET", url, &[]);
+        // Who has the playlist takes the context along to what belongs to it.
+        let context = url.rsplit_once("hls_ctx=").unwrap().1;
+        assert!(media.contains(&format!("livestream-0.ts?hls_ctx={context}")), "{media}");
+    }
+    let listed = clients(&server);
+    assert_eq!((listed.len(), &stream()["clients"]), (2, &3.into()), "{listed:?}");
+    assert_eq!(server.api("/api/v1/vhosts/")["vhosts"][0]["clients"], 3);
+    for client in &listed {
+        assert_has("hls-play", &shapes("answers")["v1_clients_.json"]["clients"][0], client);
+        assert_eq!((&client["stream"], &client["url"]), (&stream()["id"], &"/live/livestream".into()));
+        assert_eq!((&client["publish"], &client["pageUrl"]), (&false.into(), &"http://page/".into()));
+        assert_eq!(client["ip"], "127.0.0.1");
+    }
+    let id = urls[0].rsplit_once("hls_ctx=").unwrap().1[..8].to_owned();
+    let of_one = format!("/api/v1/clients/{id}");
+    assert_eq!(server.api(&of_one)["client"]["id"], id.as_str());
+    let sent =
+        || server.running().server.stat.client_by_id(&id).unwrap().traffic.send.load(Ordering::Relaxed);
+    let before = sent();
+    assert_eq!(status(http, &format!("/live/livestream-0.ts{}", &urls[0][first.len() - 8..]), &[]), "200");
+    assert!(sent() > before + 188, "a segment is counted");
+
+    let api = server.address(Service::Api);
+    assert_eq!(request(api, "DELETE", &of_one, &[]).1.matches("\"code\":0").count(), 1);
+    assert_eq!(server.api(&of_one)["code"], 2049);
+    assert_eq!((clients(&server).len(), &stream()["clients"]), (1, &2.into()));
+    for path in [urls[0].to_owned(), urls[0].replace("token=a", "token=b")] {
+        assert_eq!(status(http, &path, &[]), "404", "{path}");
+    }
+    assert_eq!(status(http, urls[1], &[]), "200", "the other goes on");
+    let of_id = |action: &str| {
+        let seen = seen.lock().unwrap();
+        seen.iter().filter(|body| body["action"] == action && body["client_id"] == id.as_str()).count()
+    };
+    wait_until("on_stop is told", || of_id("on_stop") > 0);
+    assert_eq!(request(api, "DELETE", &of_one, &[]).1, "{\"code\":2049}");
+    assert_eq!((of_id("on_play"), of_id("on_stop")), (1, 1));
+    // A context that another server gave, or this one before a restart, is a viewer that can be ended as well.
+    let strange = "/live/livestream.m3u8?hls_ctx=strange-1-x";
+    assert_eq!(status(http, strange, &[]), "200");
+    let newest =
+        clients(&server).iter().map(|client| client["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let newest = newest.iter().find(|id| !urls[1].contains(id.as_str())).unwrap();
+    assert!(request(api, "DELETE", &format!("/api/v1/clients/{newest}"), &[]).1.contains("\"code\":0"));
+    assert_eq!(status(http, strange, &[]), "404");
+}
+
+/// Where everybody may play a viewer is listed too, and the playlist is the file as it is.
+#[test]
+fn viewers_of_open_streams_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let vhost = |html: &Path| format!("hls {{ enabled on; hls_path {}; }}", html.display());
+    let server = TestServer::start_in(dir, vhost, "");
+    let folder = server.dir.path().join("live");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("s.m3u8"), "#EXTM3U\n#EXTINF:1,\ns-0.ts\n").unwrap();
+    let http = server.address(Service::Http);
+    let (_, master) = request(http, "GET", "/live/s.m3u8", &[]);
+    let url = master.lines().last().unwrap();
+    assert_eq!(request(http, "GET", url, &[]).1, "#EXTM3U\n#EXTINF:1,\ns-0.ts\n");
+    assert_eq!(clients(&server).len(), 1);
+    let stream = server.api("/api/v1/streams/")["streams"][0].clone();
+    assert_eq!((&stream["name"], &stream["clients"]), (&"s".into(), &1.into()));
+    let id = clients(&server)[0]["id"].as_str().unwrap().to_owned();
+    request(server.address(Service::Api), "DELETE", &format!("/api/v1/clients/{id}"), &[]);
+    assert_eq!(status(http, url, &[]), "404");
+    assert!(server.running().server.sources.is_empty(), "nothing is left of it");
 }
 
 /// The client says which vhost it means, and a file is the same whatever it says.

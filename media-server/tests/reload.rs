@@ -185,6 +185,33 @@ fn a_bad_file_changes_nothing_and_is_told() {
     server.running.stop();
 }
 
+/// A pipe that nobody writes stands for a volume that does not answer.
+#[test]
+fn a_configuration_that_can_t_be_read_stops_only_its_reload() {
+    let server = Reloadable::start(PLAIN);
+    let path = server.path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let api = server.running.address(Service::Api).unwrap();
+    let reload = move || request(api, "GET", "/api/v1/raw?rpc=reload", &[]).1;
+    let asked = [std::thread::spawn(reload), std::thread::spawn(reload)];
+    // The API's thread has their requests by the time that it answers a later one.
+    for _ in 0..3 {
+        assert!(request(api, "GET", "/api/v1/versions", &[]).1.contains("\"code\":0"));
+    }
+    let writes = |_: usize| std::fs::write(&path, &text).unwrap();
+    writes(1);
+    wait_until("the first is done", || server.running.server.reloads().succeeded == 1);
+    writes(2);
+    wait_until("the second is done", || server.running.server.reloads().succeeded == 2);
+    for answer in asked.map(|asked| asked.join().unwrap()) {
+        // On a busy machine nobody waits so long for it.
+        assert!(answer == "{\"code\":0}" || answer.contains("The reload goes on"), "{answer}");
+    }
+    server.running.stop();
+}
+
 #[test]
 fn ports_change_places_and_addresses() {
     let server = Reloadable::start(PLAIN);

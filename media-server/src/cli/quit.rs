@@ -118,7 +118,7 @@ fn wait_for_clients(
             && now >= schedule.start
         {
             if server.drain.status().phase != Phase::HandOver {
-                tracing::info!("hand over {} clients", server.stat.client_count());
+                tracing::info!("hand over {} clients", present(server).len());
                 server.drain.enter(Phase::HandOver);
             }
             for (id, how) in handover.step(present(server), now) {
@@ -146,6 +146,8 @@ fn present(server: &Server) -> Vec<Present> {
     let live = |active: &std::sync::atomic::AtomicBool| active.load(std::sync::atomic::Ordering::Relaxed);
     clients
         .iter()
+        // Who has no connection goes to another server by itself.
+        .filter(|client| client.place.is_some())
         .map(|client| Present {
             id: client.id.clone(),
             publishes: client.publish,

@@ -83,11 +83,12 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
     Ok(code)
 }
 
-/// Reads the other files that a configuration names: certificates, keys and tokens.
+/// Reads the other files that a configuration names: certificates, keys, tokens and secrets.
 pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     enter_work_dir(settings)?;
     tls::load(settings)?;
     reload::token(settings)?;
+    reload::secret(settings)?;
     Ok(())
 }
 
@@ -168,6 +169,7 @@ impl Running {
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let wanted = reload::addresses(&settings);
         let token = reload::token(&settings)?;
+        let secret = reload::secret(&settings)?;
         for warning in support::warnings(&settings.root) {
             tracing::warn!("{warning}");
         }
@@ -187,6 +189,7 @@ impl Running {
         let mut server = Server::new(settings, version, handles, sender, orders, hooks, asks);
         server.path = path;
         server.guard.set(token);
+        server.contexts.set(secret);
         let server = Arc::new(server);
         server.certificates.set(certificates);
         server.certificate_watch.follow(&server, &server.settings());

@@ -35,7 +35,10 @@ const BLOCKS: &[Block] = &[
     Block { path: "http_api.auth", names: "enabled token_file token_env" },
     Block { path: "http_api.raw_api", names: "enabled allow_reload allow_query allow_update" },
     Block { path: "http_api.https", names: "enabled listen key cert" },
-    Block { path: "http_server", names: "enabled listen dir crossdomain https" },
+    Block {
+        path: "http_server",
+        names: "enabled listen dir crossdomain https hls_ctx_secret_file hls_ctx_secret_env",
+    },
     Block { path: "http_server.https", names: "enabled listen key cert" },
     Block { path: "stream_caster", names: "*" },
     Block { path: "srt_server", names: "*" },

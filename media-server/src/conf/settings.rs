@@ -12,8 +12,9 @@ use crate::children::ingest::Ingest;
 use crate::dvr::Dvr;
 use crate::hls::Hls;
 use crate::hooks::Hooks;
-use crate::http::guard::Auth;
 use crate::http::heartbeat::Heartbeat;
+use crate::http::secret::Place;
+use crate::http::{context, guard};
 use crate::limits::Limits;
 use crate::log;
 use crate::real_ip::RealIp;
@@ -63,6 +64,9 @@ pub struct Settings {
     pub http_api: Option<HttpApi>,
     /// `http_server`, where enabled.
     pub http_server: Option<HttpServer>,
+    /// `http_server.hls_ctx_secret_file` or `hls_ctx_secret_env`, this server's own: what `hls_ctx` is signed with. It
+    /// counts where the HTTP port is off too, for nginx may ask about files that other servers gave playlists of.
+    pub hls_secret: Option<Place>,
     /// `real_ip`.
     pub real_ip: RealIp,
     /// `limits`.
@@ -83,7 +87,7 @@ pub struct HttpApi {
     /// `raw_api.allow_reload`.
     pub allow_reload: bool,
     /// `auth`, where enabled.
-    pub auth: Option<Auth>,
+    pub auth: Option<Place>,
     /// `https`, where enabled.
     pub https: Option<Https>,
 }
@@ -228,6 +232,7 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
             .filter(|block| block.on("enabled"))
             .map(http_server)
             .transpose()?,
+        hls_secret: context::place(root.get("http_server"))?,
         real_ip: RealIp::read(root.get("real_ip"))?,
         limits: Limits::read(root.get("limits"))?,
         vhosts,
@@ -242,7 +247,7 @@ fn http_api(block: &Directive) -> Result<HttpApi, Fault> {
         crossdomain: block.not_off("crossdomain"),
         raw_api: raw.is_some_and(|raw| raw.on("enabled")),
         allow_reload: raw.is_some_and(|raw| raw.on("allow_reload")),
-        auth: Auth::read(block.get("auth"))?,
+        auth: guard::place(block.get("auth"))?,
         https: https(block, "http_api.https", "1990")?,
     })
 }

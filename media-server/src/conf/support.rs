@@ -83,7 +83,6 @@ const GAPS: &[Gap] = &[
     gap("vhost.publish", "mr mr_latency", Missed::Never, "a read takes all that has come"),
     gap("vhost.publish", "parse_sps", Missed::Off, "the picture's size is always read"),
     gap("vhost.hls", "hls_acodec hls_vcodec", Missed::Never, "the codecs are those of the stream"),
-    gap("vhost.hls", "hls_ts_ctx", Missed::Never, "segments are found by name"),
     gap("vhost.hls", "hls_storage hls_mount", Missed::Set, "segments are files"),
     gap("vhost.security", "seo", Missed::Set, "SRS does nothing with it either"),
 ];
@@ -217,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_off_or_the_default_does_not_warn() {
         let text = "chunk_size 60000; heartbeat { enabled off; } vhost a { dash { enabled off; } \
-                    play { atc off; send_min_interval 0; } hls { hls_ts_ctx off; } }";
+                    play { atc off; send_min_interval 0; } hls { hls_acodec an; } }";
         assert!(warnings(&crate::conf::parse::parse(text).unwrap()).is_empty());
         let text = "vhost a.com { play {\n atc on; } }";
         let warnings = warnings(&crate::conf::parse::parse(text).unwrap());

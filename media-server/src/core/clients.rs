@@ -93,7 +93,7 @@ impl Core {
             publish: kind.ends_with("-publish"),
             since: self.now,
             traffic: crate::stat::Traffic::default(),
-            place: (self.index, index),
+            place: Some((self.index, index)),
         });
         self.server.stat.add_client(&stat);
         conn.stat = Some(stat);
@@ -105,12 +105,6 @@ impl Core {
             let (sent, received) = conn.left.unwrap_or_default();
             let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             conn.left = Some((sent + load(&stat.traffic.send), received + load(&stat.traffic.recv)));
-            if !stat.publish {
-                let sent = stat.traffic.send.load(Ordering::Relaxed) as usize;
-                stat.stream.traffic.add_send(sent);
-                stat.stream.vhost.traffic.add_send(sent);
-                self.server.stat.traffic.add_send(sent);
-            }
         }
     }
 

@@ -68,6 +68,9 @@ pub struct Hls {
     pub notify_bytes: usize,
     /// The playlist is given through a master with a context of its own for each player.
     pub ctx: bool,
+    /// Segments of streams that not everybody may play carry that context. (In SRS 5 all do, and it is for counting;
+    /// off is for a cache before this server, which takes every context for another file.)
+    pub ts_ctx: bool,
 }
 
 impl Hls {
@@ -107,6 +110,7 @@ impl Hls {
             utc,
             notify_bytes: settings::number(block, "hls_nb_notify", 64usize)?,
             ctx: block.not_off("hls_ctx"),
+            ts_ctx: block.not_off("hls_ts_ctx"),
         };
         if hls.fragment <= 0.0 || hls.window < hls.fragment {
             let message = "hls_fragment must be more than 0, and hls_window no less than it";

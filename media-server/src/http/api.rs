@@ -18,7 +18,8 @@ use super::guard;
 use super::metrics;
 use super::pages;
 use super::process::{self, Usage};
-use super::{clusters, everywhere};
+use super::volume::Volumes;
+use super::{clusters, everywhere, viewers};
 use crate::conf::settings::Vhost;
 use crate::reload;
 use crate::resolve::Names;
@@ -31,6 +32,8 @@ struct Api {
     usage: Usage,
     /// The coworkers' names.
     names: Names,
+    /// Where the configuration is read.
+    volumes: Volumes,
 }
 
 /// `/healthz` (the process works) and `/readyz` (new clients are welcome).
@@ -65,7 +68,8 @@ pub(super) fn summaries(server: &Server, usage: &Usage) -> Value {
 /// The router of the API's port.
 pub(super) fn router(server: Arc<Server>) -> Router {
     let usage = Usage::default();
-    let api = Arc::new(Api { server: Arc::clone(&server), usage, names: Names::default() });
+    let volumes = Volumes::one_at_a_time();
+    let api = Arc::new(Api { server: Arc::clone(&server), usage, names: Names::default(), volumes });
     let registry = Arc::new(metrics::registry(&server));
     let exported = move || {
         let mut response = Response::new(Body::from(metrics::text(&registry)));
@@ -92,9 +96,9 @@ impl Api {
             return answer::json_answer(&self.server.signature, query, cross_site, &body);
         }
         if !everywhere::is_asked(request.method(), path, query) {
-            return self.answer(&request);
+            return self.answer(request).await;
         }
-        match self.route(&Method::GET, path, query) {
+        match self.route(&Method::GET, path, query).await {
             Ok(own) => {
                 let body = everywhere::add_others(&self.server, &self.names, path, query, own).await;
                 answer::json_answer(&self.server.signature, query, cross_site, &body)
@@ -109,8 +113,8 @@ impl Api {
             && self.server.settings().http_api.as_ref().is_some_and(|api| api.crossdomain)
     }
 
-    fn answer(&self, request: &Request<Body>) -> Response {
-        if let Some(page) = pages::answer(&self.server, Service::Api, request) {
+    async fn answer(&self, request: Request<Body>) -> Response {
+        if let Some(page) = pages::answer(&self.server, Service::Api, &request) {
             return page;
         }
         let query = request.uri().query();
@@ -119,7 +123,7 @@ impl Api {
             Some("DELETE") => Method::DELETE,
             _ => request.method().clone(),
         };
-        let cross_site = self.is_cross_site(request);
+        let cross_site = self.is_cross_site(&request);
         if method == Method::OPTIONS {
             let mut response = Response::new(Body::empty());
             answer::common(&mut response, signature, cross_site, true);
@@ -131,7 +135,7 @@ impl Api {
             return response;
         }
         if changes(&method, request.uri().path(), query)
-            && let Err(refused) = self.server.guard.check(request)
+            && let Err(refused) = self.server.guard.check(&request)
         {
             return guard::refusal(refused, signature, cross_site);
         }
@@ -142,16 +146,16 @@ impl Api {
             return response;
         }
         if request.uri().path() == "/api/v1/tests/requests" {
-            let body = answer::body(&self.server.stat.server_id, "data", self.told(request));
+            let body = answer::body(&self.server.stat.server_id, "data", self.told(&request));
             return answer::json_answer(signature, query, cross_site, &body);
         }
-        match self.route(&method, request.uri().path(), query) {
+        match self.route(&method, request.uri().path(), query).await {
             Ok(body) => answer::json_answer(signature, query, cross_site, &body),
             Err(status) => answer::text_answer(signature, status, status == StatusCode::METHOD_NOT_ALLOWED),
         }
     }
 
-    fn route(&self, method: &Method, path: &str, query: Option<&str>) -> Result<Value, StatusCode> {
+    async fn route(&self, method: &Method, path: &str, query: Option<&str>) -> Result<Value, StatusCode> {
         let data = |value: Value| Ok(answer::body(&self.server.stat.server_id, "data", value));
         let urls = |value: Value| Ok(answer::body(&self.server.stat.server_id, "urls", value));
         let path = path.trim_end_matches('/');
@@ -190,7 +194,7 @@ impl Api {
                 "contributors": env!("CARGO_PKG_NAME"),
             })),
             "/api/v1/features" => data(features()),
-            "/api/v1/raw" => Ok(self.raw(query)),
+            "/api/v1/raw" => Ok(self.raw(query).await),
             "/api/v1/tests/errors" => Ok(answer::error(100)),
             _ => {
                 if let Some(rest) = path.strip_prefix("/api/v1/streams") {
@@ -265,7 +269,7 @@ impl Api {
         let stat = &self.server.stat;
         let found = stat.client_by_id(id);
         if *method == Method::DELETE {
-            if !self.server.kick(id) {
+            if !self.server.kick(id) && !viewers::kick(&self.server, id) {
                 return Ok(answer::error(code::CLIENT_NOT_FOUND));
             }
             return Ok(json!({ "code": 0, "server": stat.server_id }));
@@ -284,7 +288,7 @@ impl Api {
         })
     }
 
-    fn raw(&self, query: Option<&str>) -> Value {
+    async fn raw(&self, query: Option<&str>) -> Value {
         let settings = self.server.settings();
         let Some(api) = &settings.http_api else { return answer::error(code::RAW_DISABLED) };
         match answer::query(query, "rpc") {
@@ -303,9 +307,20 @@ impl Api {
                 },
             }),
             Some("reload") if api.raw_api && api.allow_reload => {
-                match reload::reload(&self.server, self.server.path.as_deref()) {
-                    Ok(()) => json!({ "code": 0 }),
-                    Err(error) => json!({ "code": code::CONFIG_INVALID, "data": error.to_string() }),
+                let server = Arc::clone(&self.server);
+                let reload = move || {
+                    reload::reload(&server, server.path.as_deref()).map_err(|error| error.to_string())
+                };
+                match self.volumes.ask(reload).await {
+                    Ok(Ok(())) => json!({ "code": 0 }),
+                    Ok(Err(error)) => json!({ "code": code::CONFIG_INVALID, "data": error }),
+                    Err(stalled) => {
+                        let data = format!(
+                            "the configuration was not read yet: {stalled}. The reload goes on; \
+                             /api/v1/summaries tells of its end (self.media_server.reloads)"
+                        );
+                        json!({ "code": code::CONFIG_INVALID, "data": data })
+                    }
                 }
             }
             _ if !api.raw_api => answer::error(code::RAW_DISABLED),

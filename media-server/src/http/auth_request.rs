@@ -16,7 +16,8 @@
 //!
 //! 204 allows, 401 is a hook's refusal, 403 any other. Playlists are asked about once for each viewer
 //! ([`super::viewers`]), segments never; what is no HLS is allowed. X-Real-IP counts where `real_ip` trusts nginx,
-//! which should ask the same server each time: an allowed viewer is known to that server alone.
+//! which should ask the same server each time: a viewer without a `hls_ctx` is known to that server alone. One whose
+//! playlist came from a media server has one, at its segments as well, and any server of the same secret knows it.
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 
+use super::viewers::judges::{self, Place};
 use super::viewers::{self, Refused, Visit};
 use super::{Peer, answer};
 use crate::hls::names;
@@ -92,8 +94,11 @@ async fn judge(
     let mut verdict = Ok(());
     match names::ending(&path) {
         Some("m3u8") => {
-            for judge in viewers::playlist_judges(server, &settings, vhost, &path) {
-                verdict = viewers::playlist(server, judge, visit, viewers::context(query)).await;
+            for judge in judges::of_playlist(server, &settings, vhost, &path, Place::Here) {
+                verdict = match viewers::admit(server, judge, visit, false).await {
+                    Ok(admission) => admission.enter(server),
+                    Err(refused) => Err(refused),
+                };
                 if verdict.is_ok() {
                     break;
                 }
@@ -102,8 +107,8 @@ async fn judge(
         // Files that are still written.
         Some("tmp" | "temp") => verdict = Err(Refused::Forbidden("this file is not finished".into())),
         _ => {
-            let judges = viewers::part_judges(server, &settings, vhost, &path);
-            for judge in judges.into_iter().filter(|judge| viewers::is_part(judge, &path)) {
+            let judges = judges::of_part(server, &settings, vhost, &path, Place::Here);
+            for judge in judges.into_iter().filter(|judge| judges::is_part(judge, &path)) {
                 verdict = viewers::part(server, judge, visit);
                 if verdict.is_ok() {
                     break;
@@ -114,6 +119,8 @@ async fn judge(
     verdict.map_err(|refused| match refused {
         Refused::Forbidden(reason) => (StatusCode::FORBIDDEN, reason),
         Refused::Hook(reason) => (StatusCode::UNAUTHORIZED, reason),
+        Refused::Ended => (StatusCode::FORBIDDEN, "the API has ended this viewer".into()),
         Refused::Full => (StatusCode::SERVICE_UNAVAILABLE, "there are too many viewers".into()),
+        Refused::Stalled => (StatusCode::SERVICE_UNAVAILABLE, "its volume does not answer".into()),
     })
 }

@@ -15,7 +15,6 @@
 //! a name that an attacker's DNS points at this server; only a token helps there.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
 use axum::body::Body;
@@ -25,53 +24,39 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::answer;
+use super::secret::Place;
 use crate::conf::{Directive, Fault};
 
 /// The longest token file that is read.
 const MAX_TOKEN: usize = 4096;
 
-/// `http_api { auth { … } }`: where the token is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Auth {
-    /// `token_file`, such as a mounted Secret.
-    File(PathBuf),
-    /// `token_env`, a variable of the environment.
-    Env(String),
-}
-
-impl Auth {
-    /// Reads the block; none when it is not enabled.
-    pub fn read(block: Option<&Directive>) -> Result<Option<Self>, Fault> {
-        let Some(block) = block.filter(|block| block.on("enabled")) else { return Ok(None) };
-        match (block.value("token_file"), block.value("token_env")) {
-            (Some(file), None) => Ok(Some(Auth::File(file.into()))),
-            (None, Some(name)) => Ok(Some(Auth::Env(name.to_owned()))),
-            _ => {
-                let message = "auth needs one of `token_file PATH;` and `token_env NAME;`: where the token is, not the token";
-                Err(Fault::new(block.line, message))
-            }
-        }
-    }
+/// `http_api { auth { … } }`: where the token is; none when it is not enabled.
+pub fn place(block: Option<&Directive>) -> Result<Option<Place>, Fault> {
+    let Some(block) = block.filter(|block| block.on("enabled")) else { return Ok(None) };
+    let place = Place::read(block, "token_file", "token_env")?;
+    let message =
+        "auth needs one of `token_file PATH;` and `token_env NAME;`: where the token is, not the token";
+    place.map(Some).ok_or_else(|| Fault::new(block.line, message))
 }
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file can't be read.
-    #[error("http_api.auth.token_file {}: {source}", path.display())]
+    #[error("http_api.auth.token_file {place}: {source}")]
     File {
         /// The file.
-        path: PathBuf,
+        place: Place,
         /// What the system said.
         source: std::io::Error,
     },
     /// There is nothing in it, or what can't stand in a header.
     #[error(
-        "http_api.auth: {from} holds no token: letters, digits and signs without white space are expected"
+        "http_api.auth: {place} holds no token: letters, digits and signs without white space are expected"
     )]
     Unusable {
         /// The file or the variable.
-        from: String,
+        place: Place,
     },
 }
 
@@ -95,16 +80,10 @@ impl Token {
     }
 
     /// Reads it from where the configuration says.
-    pub fn load(auth: &Auth) -> Result<Self, Error> {
-        let (text, from) = match auth {
-            Auth::File(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|source| Error::File { path: path.clone(), source })?;
-                (text, path.display().to_string())
-            }
-            Auth::Env(name) => (std::env::var(name).unwrap_or_default(), format!("${name}")),
-        };
-        Token::of(&text).ok_or(Error::Unusable { from })
+    pub fn load(place: &Place) -> Result<Self, Error> {
+        let bytes = place.load().map_err(|source| Error::File { place: place.clone(), source })?;
+        let token = std::str::from_utf8(&bytes).ok().and_then(Token::of);
+        token.ok_or_else(|| Error::Unusable { place: place.clone() })
     }
 
     /// Whether a text is the token; takes the same time whatever the text is.
@@ -268,13 +247,13 @@ mod tests {
     fn a_token_comes_from_a_file_or_the_environment() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
-        let auth = Auth::File(path.clone());
-        assert!(Token::load(&auth).unwrap_err().to_string().contains("token_file"));
+        let from = Place::File(path.clone());
+        assert!(Token::load(&from).unwrap_err().to_string().contains("token_file"));
         for (text, good) in [("abc\n", true), ("", false), ("two words", false), ("\n", false)] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(Token::load(&auth).is_ok(), good, "{text:?}");
+            assert_eq!(Token::load(&from).is_ok(), good, "{text:?}");
         }
-        let missing = Token::load(&Auth::Env("NO_SUCH_VARIABLE_HERE".into())).unwrap_err().to_string();
+        let missing = Token::load(&Place::Env("NO_SUCH_VARIABLE_HERE".into())).unwrap_err().to_string();
         assert!(missing.contains("$NO_SUCH_VARIABLE_HERE"), "{missing}");
         for (text, good) in [
             ("enabled off;", true),
@@ -284,7 +263,7 @@ mod tests {
             ("enabled on; token_file x; token_env X;", false),
         ] {
             let block = crate::conf::parse::parse(text).unwrap();
-            assert_eq!(Auth::read(Some(&block)).is_ok(), good, "{text}");
+            assert_eq!(super::place(Some(&block)).is_ok(), good, "{text}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Other layouts of a stream's batches: transport stream and elementary audio. Each is made once, when a viewer first
 //! asks for it, and shared by the viewers of all cores.
+//!
+//! Times of a transport stream are the ring's, where SRS lets each viewer begin at 0: they stand inside of the packets,
+//! so other times would be other bytes for each viewer. Players take the first time that they see as the beginning.
 
 use super::{Batch, Headers, View};
 use crate::flv::{self, Role, TagKind};

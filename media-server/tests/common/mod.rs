@@ -23,7 +23,12 @@ pub struct TestServer {
 impl TestServer {
     /// With what stands in the default vhost, and at the top level.
     pub fn start(vhost: &str, root: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), |_| vhost.to_owned(), root)
+    }
+
+    /// The same where the vhost says something of the folder that the HTTP port serves.
+    pub fn start_in(dir: tempfile::TempDir, vhost: impl Fn(&Path) -> String, root: &str) -> Self {
+        let vhost = vhost(dir.path());
         std::fs::write(dir.path().join("index.html"), "<h1>hello</h1>").unwrap();
         let text = format!(
             "listen 127.0.0.1:0; daemon off; {root}
