@@ -19,6 +19,8 @@ use crate::limits::Limits;
 use crate::log;
 use crate::real_ip::RealIp;
 use crate::refer::Refer;
+use crate::rtmp::session::Sizes;
+use crate::rtmp::{CHUNK_SIZES, OUT_CHUNK_SIZE, WINDOW};
 use crate::security::Security;
 use crate::tls::Https;
 
@@ -128,6 +130,8 @@ pub struct Vhost {
     pub min_latency: bool,
     /// `tcp_nodelay`.
     pub tcp_nodelay: bool,
+    /// `chunk_size`, else the root's; `out_ack_size` and `in_ack_size`.
+    pub sizes: Sizes,
     /// `play.gop_cache`.
     pub gop_cache: bool,
     /// `play.queue_length`.
@@ -201,7 +205,7 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
     }
     let mut vhosts = Vec::new();
     for directive in root.all("vhost") {
-        let vhost = vhost(directive, root.on("utc_time"))?;
+        let vhost = vhost(directive, &root)?;
         if vhosts.iter().any(|other: &Vhost| other.name == vhost.name) {
             return Err(Fault::new(directive.line, format!("vhost {:?} stands twice", vhost.name)));
         }
@@ -271,7 +275,8 @@ fn http_server(block: &Directive) -> Result<HttpServer, Fault> {
     })
 }
 
-fn vhost(block: &Directive, utc: bool) -> Result<Vhost, Fault> {
+fn vhost(block: &Directive, root: &Directive) -> Result<Vhost, Fault> {
+    let utc = root.on("utc_time");
     let name = block.arg().ok_or_else(|| Fault::new(block.line, "a vhost needs a name"))?;
     let empty = Directive { line: block.line, ..Directive::default() };
     let play = block.get("play").unwrap_or(&empty);
@@ -300,6 +305,12 @@ fn vhost(block: &Directive, utc: bool) -> Result<Vhost, Fault> {
         enabled: block.not_off("enabled"),
         min_latency,
         tcp_nodelay: block.on("tcp_nodelay"),
+        sizes: Sizes {
+            chunk: number(block, "chunk_size", number(root, "chunk_size", OUT_CHUNK_SIZE)?)?
+                .clamp(*CHUNK_SIZES.start(), *CHUNK_SIZES.end()),
+            out_ack: number(block, "out_ack_size", WINDOW)?,
+            in_ack: number(block, "in_ack_size", 0u32)?,
+        },
         gop_cache: play.not_off("gop_cache"),
         queue_length: Duration::from_secs_f64(number(play, "queue_length", 30.0)?),
         time_jitter: time_jitter(play)?,

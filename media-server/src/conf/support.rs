@@ -4,6 +4,7 @@
 //! is read by the code or stands here.
 
 use super::Directive;
+use crate::rtmp::CHUNK_SIZES;
 
 /// When a directive that is not done is missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,6 @@ const fn gap(path: &'static str, names: &'static str, missed: Missed, because: &
 
 const GAPS: &[Gap] = &[
     gap("", "stream_caster srt_server rtc_server", Missed::Enabled, "this protocol is not supported"),
-    gap("", "chunk_size", Missed::Not("60000"), "messages are sent in chunks of 60000 bytes"),
     gap("", "asprocess", Missed::On, "the server goes on when its parent ends"),
     gap("", "pithy_print_ms", Missed::Set, "nothing is logged periodically, /metrics tells the same"),
     gap("", "tcmalloc_release_rate", Missed::Set, "the allocator has no such rate"),
@@ -69,13 +69,6 @@ const GAPS: &[Gap] = &[
     gap("http_api.raw_api", "allow_query allow_update", Missed::On, "SRS 4 does not allow it either"),
     gap("vhost", "dash hds transcode bandcheck rtc srt", Missed::Enabled, "this is not supported"),
     gap("vhost", "http_static", Missed::Enabled, "the files of http_server are served for all vhosts"),
-    gap("vhost", "chunk_size", Missed::Not("60000"), "messages are sent in chunks of 60000 bytes"),
-    gap(
-        "vhost",
-        "in_ack_size out_ack_size",
-        Missed::Not("2500000"),
-        "acknowledgements are asked for every 2500000 bytes",
-    ),
     gap("vhost.play", "mix_correct", Missed::On, "timestamps of a mixed stream are passed on in their order"),
     gap("vhost.play", "atc atc_auto", Missed::On, "timestamps start at 0, time_jitter off passes them on"),
     gap("vhost.play", "send_min_interval", Missed::Not("0"), "mw_latency decides how often is sent"),
@@ -105,6 +98,13 @@ fn look(block: &Directive, path: &str, place: &str, found: &mut Vec<String>) {
                 found.push(format!("{place}{name} (line {line}) has no effect: {because}; the rest works"));
             }
             continue;
+        }
+        let size = child.arg().and_then(|arg| arg.parse().ok()).filter(|_| child.name == "chunk_size");
+        if let Some(size) = size.filter(|size| !CHUNK_SIZES.contains(size)) {
+            let (line, least, most) = (child.line, CHUNK_SIZES.start(), CHUNK_SIZES.end());
+            found.push(format!(
+                "{place}chunk_size (line {line}) is {size}: {least} to {most} is expected, the nearest is taken"
+            ));
         }
         let inner = if path.is_empty() { child.name.clone() } else { format!("{path}.{}", child.name) };
         let place = match child.name.as_str() {
@@ -215,11 +215,22 @@ mod tests {
 
     #[test]
     fn what_is_off_or_the_default_does_not_warn() {
-        let text = "chunk_size 60000; heartbeat { enabled off; } vhost a { dash { enabled off; } \
-                    play { atc off; send_min_interval 0; } hls { hls_acodec an; } }";
+        let text = "chunk_size 65536; heartbeat { enabled off; } vhost a { dash { enabled off; } \
+                    play { atc off; send_min_interval 0; } hls { hls_ts_ctx off; } }";
         assert!(warnings(&crate::conf::parse::parse(text).unwrap()).is_empty());
         let text = "vhost a.com { play {\n atc on; } }";
         let warnings = warnings(&crate::conf::parse::parse(text).unwrap());
         assert!(warnings[0].starts_with("vhost a.com: play.atc (line 2) has no effect: "), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_chunk_size_that_others_would_refuse_is_told() {
+        let text = "listen 1; chunk_size 100; vhost a { chunk_size 70000; } vhost b { }";
+        let warnings = warnings(&crate::conf::parse::parse(text).unwrap());
+        assert!(warnings[0].starts_with("chunk_size (line 1) is 100: "), "{warnings:?}");
+        assert!(warnings[1].starts_with("vhost a: chunk_size (line 1) is 70000: "), "{warnings:?}");
+        let settings = crate::conf::from_text(text).unwrap();
+        let sizes: Vec<usize> = settings.vhosts.iter().map(|vhost| vhost.sizes.chunk).collect();
+        assert_eq!(sizes, [65_536, 128]);
     }
 }

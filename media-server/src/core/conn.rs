@@ -13,6 +13,7 @@ use crate::drain::Guest;
 use crate::hooks::Watched;
 use crate::limits::Place;
 use crate::rtmp::session::Session;
+use crate::rtmp::{FIRST_CHUNK_SIZE, chunk};
 use crate::server::Service;
 use crate::source::Source;
 use crate::stat::ClientStat;
@@ -105,6 +106,8 @@ pub(super) struct Conn {
     pub(super) role: Role,
     /// What is still to be written before media.
     pub(super) out: Out,
+    /// The size of RTMP's chunks that the peer was told.
+    pub(super) chunk_size: usize,
     /// The socket takes no more; the next writable event goes on.
     pub(super) blocked: bool,
     /// It is closed then.
@@ -162,6 +165,7 @@ impl Conn {
             id,
             role,
             out: Out::default(),
+            chunk_size: FIRST_CHUNK_SIZE,
             blocked: false,
             deadline: None,
             publisher: None,
@@ -228,6 +232,22 @@ impl Conn {
         self.out = Out::default();
         self.blocked |= self.transport.is_pending();
         true
+    }
+
+    /// Says that everything behind what waits is in chunks of another size.
+    pub(super) fn tell_chunk_size(&mut self, size: usize) {
+        chunk::set_size(&mut self.out.bytes, size);
+        self.chunk_size = size;
+        self.note_chunk_size();
+    }
+
+    /// Lets the session know, unless it is being read: then its reader does.
+    pub(super) fn note_chunk_size(&mut self) {
+        match &mut self.role {
+            Role::Rtmp(session) => session.told_chunk_size(self.chunk_size),
+            Role::Outgoing(outgoing) => outgoing.told_chunk_size(self.chunk_size),
+            Role::HttpHead(_) | Role::HttpPlay | Role::WebSocket(_) => {}
+        }
     }
 
     /// It plays no more; an answer will not stand inside a batch that is written in part.

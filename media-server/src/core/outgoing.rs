@@ -44,6 +44,13 @@ pub(super) struct Outgoing {
     refused: bool,
 }
 
+impl Outgoing {
+    /// The server was told another chunk size with media.
+    pub(super) fn told_chunk_size(&mut self, size: usize) {
+        self.client.set_chunk_size(size);
+    }
+}
+
 impl Core {
     /// Opens a link's connection; gives its place.
     pub(super) fn open(&mut self, link_id: u64, address: SocketAddr, server: &Endpoint) -> io::Result<usize> {
@@ -65,13 +72,16 @@ impl Core {
         let relay = link.route.relay(server, &link.vhost, identity);
         let intent = if link.purpose == Purpose::Pull { Intent::Play } else { Intent::Publish };
         let mut out = Out::default();
-        let client = Client::relay(relay, intent, ids::random(), &mut out.bytes);
+        let mut client = Client::relay(relay, intent, ids::random(), &mut out.bytes);
+        let chunk_size = link.source.policy().chunk_size;
+        client.set_chunk_size(chunk_size);
         let outgoing = Outgoing { client, link: link_id, answered: false, started: None, refused: false };
         let transport = Transport { socket: stream, tls: None };
         let role = Role::Outgoing(Box::new(outgoing));
         let mut conn = Box::new(Conn {
             heard: true,
             out,
+            chunk_size,
             // The first writable event says that the connection stands.
             blocked: true,
             deadline: Some(self.now + CONNECT),
@@ -129,6 +139,7 @@ impl Core {
             };
         }
         conn.role = Role::Outgoing(outgoing);
+        conn.note_chunk_size();
         if let Some(publisher) = &conn.publisher
             && publisher.started
             && !publisher.source.stat.active.swap(true, Ordering::Relaxed)

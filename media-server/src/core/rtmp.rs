@@ -28,6 +28,8 @@ impl Core {
         let mut input = bytes;
         let mut next = Next::Keep;
         loop {
+            // A player may have been told another one within this very loop.
+            session.told_chunk_size(conn.chunk_size);
             let event = session.read(&mut input, &mut conn.out.bytes);
             if let Some(ip) = session.proxied_ip.take()
                 && !self.believe_prefix(conn, ip.into())
@@ -105,9 +107,12 @@ impl Core {
     fn rtmp_event(&mut self, index: usize, conn: &mut Conn, session: &mut Session, event: Event<'_>) -> Next {
         match event {
             Event::Connect(connect) => {
-                if self.server.settings().vhost(&connect.target.vhost).is_none() {
+                let settings = self.server.settings();
+                let Some(vhost) = settings.vhost(&connect.target.vhost) else {
                     return Next::Close(format!("no vhost {:?} is configured", connect.target.vhost));
-                }
+                };
+                session.set_sizes(vhost.sizes);
+                conn.chunk_size = vhost.sizes.chunk;
                 let server_ip = conn
                     .transport
                     .socket

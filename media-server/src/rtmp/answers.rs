@@ -2,17 +2,19 @@
 
 use super::farewell::{CAPS_RECONNECT, RECONNECT_REQUEST};
 use super::session::{Identity, MAX_MEDIA, Session};
-use super::{OUT_CHUNK_SIZE, STREAM_ID, WINDOW, chunk, message_type};
+use super::{STREAM_ID, WINDOW, chunk, message_type};
 use crate::amf0::{self, Value};
 
 impl Session {
     /// Answers connect.
     pub fn accept_connect(&mut self, out: &mut Vec<u8>, identity: &Identity) {
-        chunk::control(out, message_type::WINDOW_ACK_SIZE, &WINDOW.to_be_bytes());
+        if self.sizes.out_ack > 0 {
+            chunk::control(out, message_type::WINDOW_ACK_SIZE, &self.sizes.out_ack.to_be_bytes());
+        }
         let [a, b, c, d] = WINDOW.to_be_bytes();
         chunk::control(out, message_type::SET_PEER_BANDWIDTH, &[a, b, c, d, 2]);
         // Before the result: OBS reads the result with the new size already.
-        chunk::control(out, message_type::SET_CHUNK_SIZE, &(OUT_CHUNK_SIZE as u32).to_be_bytes());
+        chunk::set_size(out, self.sizes.chunk);
         let field = |name: &str, value: &str| (name.to_owned(), Value::string(value));
         let data = Value::EcmaArray(vec![
             field("version", "3,5,3,888"),
@@ -43,8 +45,8 @@ impl Session {
             ("objectEncoding".to_owned(), Value::Number(0.0)),
             ("data".to_owned(), data),
         ]);
-        result(out, self.connect_id, &[properties, info]);
-        chunk::command(out, &[Value::string("onBWDone"), Value::Number(0.0), Value::Null]);
+        self.result(out, self.connect_id, &[properties, info]);
+        self.call(out, &[Value::string("onBWDone"), Value::Number(0.0), Value::Null]);
     }
 
     /// Answers publish; media may follow.
@@ -52,9 +54,9 @@ impl Session {
         self.publishing = true;
         self.reader.set_max_message(MAX_MEDIA);
         if self.released || self.fc_after_create {
-            status(out, "onFCPublish", "NetStream.Publish.Start", "Started publishing stream.");
+            self.status(out, "onFCPublish", "NetStream.Publish.Start", "Started publishing stream.");
         }
-        status(out, "onStatus", "NetStream.Publish.Start", "Started publishing stream.");
+        self.status(out, "onStatus", "NetStream.Publish.Start", "Started publishing stream.");
     }
 
     /// Sends a player to another server, in SRS's words ("RTMP 302"): `tc_url` and the whole URL of the stream.
@@ -71,7 +73,7 @@ impl Session {
             fields.push(("ex".to_owned(), Value::Object(ex)));
         }
         let body = amf0::encode_all(&values);
-        chunk::write(out, OUT_CHUNK_SIZE, 5, message_type::COMMAND_AMF0, 0, 0, &body);
+        chunk::write(out, self.sizes.chunk, 5, message_type::COMMAND_AMF0, 0, 0, &body);
     }
 
     /// Asks a client of Enhanced RTMP to connect to another server and go on there.
@@ -83,20 +85,64 @@ impl Session {
             field("description", "Another server goes on with the stream"),
             field("tcUrl", tc_url),
         ]);
-        chunk::command(out, &[Value::string("onStatus"), Value::Number(0.0), Value::Null, info]);
+        self.call(out, &[Value::string("onStatus"), Value::Number(0.0), Value::Null, info]);
     }
 
     /// Refuses publish, with a code that encoders show; the caller closes afterwards.
     pub fn refuse_publish(&mut self, out: &mut Vec<u8>, code: &str, description: &str) {
-        let values = status_values("onStatus", "error", code, description);
-        chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
+        self.on_stream(
+            out,
+            message_type::COMMAND_AMF0,
+            &status_values("onStatus", "error", code, description),
+        );
     }
-}
 
-pub(super) fn result(out: &mut Vec<u8>, id: f64, values: &[Value]) {
-    let mut all = vec![Value::string("_result"), Value::Number(id)];
-    all.extend_from_slice(values);
-    chunk::command(out, &all);
+    /// A command on the connection.
+    fn call(&self, out: &mut Vec<u8>, values: &[Value]) {
+        chunk::command(out, self.sizes.chunk, values);
+    }
+
+    /// A message on the stream.
+    fn on_stream(&self, out: &mut Vec<u8>, kind: u8, values: &[Value]) {
+        chunk::on_stream(out, self.sizes.chunk, kind, values);
+    }
+
+    pub(super) fn result(&self, out: &mut Vec<u8>, id: f64, values: &[Value]) {
+        let mut all = vec![Value::string("_result"), Value::Number(id)];
+        all.extend_from_slice(values);
+        self.call(out, &all);
+    }
+
+    pub(super) fn status(&self, out: &mut Vec<u8>, command: &str, code: &str, description: &str) {
+        self.on_stream(out, message_type::COMMAND_AMF0, &status_values(command, "status", code, description));
+    }
+
+    pub(super) fn play_started(&self, out: &mut Vec<u8>) {
+        stream_control(out, 0);
+        for (code, description) in [
+            ("NetStream.Play.Reset", "Playing and resetting stream."),
+            ("NetStream.Play.Start", "Started playing stream."),
+        ] {
+            let mut values = status_values("onStatus", "status", code, description);
+            if let Some(Value::Object(fields)) = values.last_mut() {
+                fields.insert(3, ("details".to_owned(), Value::string("stream")));
+            }
+            self.on_stream(out, message_type::COMMAND_AMF0, &values);
+        }
+        let access = [Value::string("|RtmpSampleAccess"), Value::Bool(true), Value::Bool(true)];
+        self.on_stream(out, message_type::DATA_AMF0, &access);
+        let start = Value::Object(vec![("code".to_owned(), Value::string("NetStream.Data.Start"))]);
+        self.on_stream(out, message_type::DATA_AMF0, &[Value::string("onStatus"), start]);
+    }
+
+    pub(super) fn pause_answer(&self, out: &mut Vec<u8>, paused: bool) {
+        let (code, description, event) = match paused {
+            true => ("NetStream.Pause.Notify", "Paused stream.", 1),
+            false => ("NetStream.Unpause.Notify", "Unpaused stream.", 0),
+        };
+        self.status(out, "onStatus", code, description);
+        stream_control(out, event);
+    }
 }
 
 /// What the server says of Enhanced RTMP to clients that speak it ("Enhancing NetConnection connect Command"): every
@@ -129,40 +175,8 @@ fn status_values(command: &str, level: &str, code: &str, description: &str) -> V
     vec![Value::string(command), Value::Number(0.0), Value::Null, Value::Object(fields)]
 }
 
-pub(super) fn status(out: &mut Vec<u8>, command: &str, code: &str, description: &str) {
-    let values = status_values(command, "status", code, description);
-    chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
-}
-
 /// User Control Message about the one stream.
 pub(super) fn stream_control(out: &mut Vec<u8>, event: u8) {
     let [a, b, c, d] = STREAM_ID.to_be_bytes();
     chunk::control(out, message_type::USER_CONTROL, &[0, event, a, b, c, d]);
-}
-
-pub(super) fn play_started(out: &mut Vec<u8>) {
-    stream_control(out, 0);
-    for (code, description) in [
-        ("NetStream.Play.Reset", "Playing and resetting stream."),
-        ("NetStream.Play.Start", "Started playing stream."),
-    ] {
-        let mut values = status_values("onStatus", "status", code, description);
-        if let Some(Value::Object(fields)) = values.last_mut() {
-            fields.insert(3, ("details".to_owned(), Value::string("stream")));
-        }
-        chunk::on_stream(out, message_type::COMMAND_AMF0, &values);
-    }
-    let access = [Value::string("|RtmpSampleAccess"), Value::Bool(true), Value::Bool(true)];
-    chunk::on_stream(out, message_type::DATA_AMF0, &access);
-    let start = Value::Object(vec![("code".to_owned(), Value::string("NetStream.Data.Start"))]);
-    chunk::on_stream(out, message_type::DATA_AMF0, &[Value::string("onStatus"), start]);
-}
-
-pub(super) fn pause_answer(out: &mut Vec<u8>, paused: bool) {
-    let (code, description, event) = match paused {
-        true => ("NetStream.Pause.Notify", "Paused stream.", 1),
-        false => ("NetStream.Unpause.Notify", "Unpaused stream.", 0),
-    };
-    status(out, "onStatus", code, description);
-    stream_control(out, event);
 }

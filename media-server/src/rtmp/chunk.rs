@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{OUT_CHUNK_SIZE, STREAM_ID, message_type};
+use super::{FIRST_CHUNK_SIZE, STREAM_ID, message_type};
 
 /// Most chunk streams a peer may open; players and publishers use fewer than ten.
 pub const MAX_CHUNK_STREAMS: usize = 64;
@@ -93,7 +93,7 @@ impl Reader {
     /// A reader that takes messages of at most `max_message` bytes.
     pub fn new(max_message: usize) -> Self {
         Reader {
-            chunk_size: 128,
+            chunk_size: FIRST_CHUNK_SIZE,
             max_message,
             streams: Vec::new(),
             partial_bytes: 0,
@@ -335,19 +335,24 @@ pub fn body(out: &mut Vec<u8>, chunk_size: usize, chunk_stream: u8, extended: Op
     }
 }
 
-/// Appends a protocol control message (chunk stream 2, message stream 0).
+/// Appends a protocol control message (chunk stream 2, message stream 0), which is one chunk of any size.
 pub fn control(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
-    write(out, OUT_CHUNK_SIZE, 2, kind, 0, 0, payload);
+    write(out, FIRST_CHUNK_SIZE, 2, kind, 0, 0, payload);
+}
+
+/// Appends the chunk size of everything behind it.
+pub fn set_size(out: &mut Vec<u8>, size: usize) {
+    control(out, message_type::SET_CHUNK_SIZE, &(size as u32).to_be_bytes());
 }
 
 /// Appends a command on the connection (chunk stream 3, message stream 0).
-pub fn command(out: &mut Vec<u8>, values: &[crate::amf0::Value]) {
-    write(out, OUT_CHUNK_SIZE, 3, message_type::COMMAND_AMF0, 0, 0, &crate::amf0::encode_all(values));
+pub fn command(out: &mut Vec<u8>, chunk_size: usize, values: &[crate::amf0::Value]) {
+    write(out, chunk_size, 3, message_type::COMMAND_AMF0, 0, 0, &crate::amf0::encode_all(values));
 }
 
 /// Appends a command or data message on the stream (chunk stream 5, message stream 1).
-pub fn on_stream(out: &mut Vec<u8>, kind: u8, values: &[crate::amf0::Value]) {
-    write(out, OUT_CHUNK_SIZE, 5, kind, STREAM_ID, 0, &crate::amf0::encode_all(values));
+pub fn on_stream(out: &mut Vec<u8>, chunk_size: usize, kind: u8, values: &[crate::amf0::Value]) {
+    write(out, chunk_size, 5, kind, STREAM_ID, 0, &crate::amf0::encode_all(values));
 }
 
 #[cfg(test)]

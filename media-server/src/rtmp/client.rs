@@ -71,6 +71,8 @@ pub struct Client {
     aggregate: Option<Aggregate>,
     words: Words,
     intent: Intent,
+    /// The size of the chunks that this side sends.
+    chunk_size: usize,
     received: u64,
     acknowledged: u64,
     seed: u64,
@@ -112,10 +114,21 @@ impl Client {
             aggregate: None,
             words,
             intent,
+            chunk_size: OUT_CHUNK_SIZE,
             received: 0,
             acknowledged: 0,
             seed,
         }
+    }
+
+    /// Sends in chunks of another size: at the start, or when the caller has told the server so.
+    pub fn set_chunk_size(&mut self, size: usize) {
+        self.chunk_size = size;
+    }
+
+    /// The size of the chunks that this side sends.
+    pub fn chunk_size(&self) -> usize {
+        self.chunk_size
     }
 
     /// The next event in `input`, which is moved behind what was read; what must be sent goes to `out`.
@@ -206,7 +219,7 @@ impl Client {
             ("capsEx".to_owned(), Value::Number(f64::from(CAPS_RECONNECT))),
         ]);
         command(out, 128, 3, 0, &[Value::string("connect"), Value::Number(CONNECT), fields]);
-        chunk::control(out, message_type::SET_CHUNK_SIZE, &(OUT_CHUNK_SIZE as u32).to_be_bytes());
+        chunk::set_size(out, self.chunk_size);
     }
 
     fn command(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Option<Event<'static>>, Error> {
@@ -268,42 +281,36 @@ impl Client {
             let stream = Value::string(format!("{}{}", target.stream, target.param));
             for (name, id) in [("releaseStream", 2.0), ("FCPublish", 3.0)] {
                 let values = [Value::string(name), Value::Number(id), Value::Null, stream.clone()];
-                chunk::command(out, &values);
+                chunk::command(out, self.chunk_size, &values);
             }
         }
         let id = Value::Number(self.create_id());
-        chunk::command(out, &[Value::string("createStream"), id, Value::Null]);
+        chunk::command(out, self.chunk_size, &[Value::string("createStream"), id, Value::Null]);
     }
 
     /// Asks to publish or play.
     fn open(&self, out: &mut Vec<u8>) {
         let publish = self.intent == Intent::Publish;
         let name = Value::string(if publish { "publish" } else { "play" });
-        let size = (OUT_CHUNK_SIZE as u32).to_be_bytes();
         match &self.words {
             Words::Encoder(target) => {
                 let stream = Value::string(format!("{}{}", target.stream, target.param));
                 let last = if publish { Value::string("live") } else { Value::Number(-2000.0) };
-                command(
-                    out,
-                    OUT_CHUNK_SIZE,
-                    8,
-                    STREAM_ID,
-                    &[name, Value::Number(5.0), Value::Null, stream, last],
-                );
+                let values = [name, Value::Number(5.0), Value::Null, stream, last];
+                command(out, self.chunk_size, 8, STREAM_ID, &values);
             }
             Words::Relay(relay) => {
                 let mut values = vec![name, Value::Number(0.0), Value::Null];
                 values.push(Value::string(relay.stream.clone()));
                 if publish {
-                    chunk::control(out, message_type::SET_CHUNK_SIZE, &size);
+                    chunk::set_size(out, self.chunk_size);
                     values.push(Value::string("live"));
-                    command(out, OUT_CHUNK_SIZE, 5, STREAM_ID, &values);
+                    command(out, self.chunk_size, 5, STREAM_ID, &values);
                 } else {
                     command(out, 128, 5, STREAM_ID, &values);
                     let buffer = [&[0, 3], &STREAM_ID.to_be_bytes()[..], &BUFFER.to_be_bytes()[..]].concat();
                     chunk::control(out, message_type::USER_CONTROL, &buffer);
-                    chunk::control(out, message_type::SET_CHUNK_SIZE, &size);
+                    chunk::set_size(out, self.chunk_size);
                 }
             }
         }
@@ -315,7 +322,7 @@ impl Client {
             TagKind::Video => 6,
             TagKind::Audio | TagKind::Script => 4,
         };
-        chunk::write(out, OUT_CHUNK_SIZE, chunk_stream, kind as u8, STREAM_ID, timestamp, payload);
+        chunk::write(out, self.chunk_size, chunk_stream, kind as u8, STREAM_ID, timestamp, payload);
     }
 
     /// Appends the polite end of a published stream.
@@ -324,9 +331,17 @@ impl Client {
             Words::Encoder(target) => &target.stream,
             Words::Relay(relay) => &relay.stream,
         });
-        chunk::command(out, &[Value::string("FCUnpublish"), Value::Number(6.0), Value::Null, stream]);
+        chunk::command(
+            out,
+            self.chunk_size,
+            &[Value::string("FCUnpublish"), Value::Number(6.0), Value::Null, stream],
+        );
         let id = Value::Number(f64::from(STREAM_ID));
-        chunk::command(out, &[Value::string("deleteStream"), Value::Number(7.0), Value::Null, id]);
+        chunk::command(
+            out,
+            self.chunk_size,
+            &[Value::string("deleteStream"), Value::Number(7.0), Value::Null, id],
+        );
     }
 }
 

@@ -1,6 +1,5 @@
 //! The commands that a client calls, and what they make of it.
 
-use super::answers::{pause_answer, play_started, result, status};
 use super::chunk;
 use super::farewell::CAPS_RECONNECT;
 use super::session::{Connect, Event, Follows, MAX_COMMAND, PublishKind, Session};
@@ -39,15 +38,15 @@ impl Session {
             }
             "createStream" => {
                 self.created = true;
-                result(out, id, &[Value::Null, Value::Number(f64::from(STREAM_ID))]);
+                self.result(out, id, &[Value::Null, Value::Number(f64::from(STREAM_ID))]);
             }
             "releaseStream" => {
                 self.released = true;
-                result(out, id, &[Value::Null, Value::Undefined]);
+                self.result(out, id, &[Value::Null, Value::Undefined]);
             }
             "FCPublish" => {
                 self.fc_after_create = self.created && !self.released;
-                result(out, id, &[Value::Null, Value::Undefined]);
+                self.result(out, id, &[Value::Null, Value::Undefined]);
             }
             "publish" => {
                 self.idle(name)?;
@@ -59,18 +58,18 @@ impl Session {
                 self.idle(name)?;
                 let target = self.target(text(3))?;
                 self.playing = true;
-                play_started(out);
+                self.play_started(out);
                 return Ok(Some(Event::Play(target)));
             }
             "pause" if self.playing => {
                 let paused = !matches!(values.get(3), Some(Value::Bool(false)));
-                pause_answer(out, paused);
+                self.pause_answer(out, paused);
                 return Ok(Some(Event::Pause(paused)));
             }
             "FCUnpublish" if self.publishing => {
-                status(out, "onFCUnpublish", "NetStream.Unpublish.Success", "Stop publishing stream.");
-                result(out, id, &[Value::Null, Value::Undefined]);
-                status(out, "onStatus", "NetStream.Unpublish.Success", "Stream is now unpublished");
+                self.status(out, "onFCUnpublish", "NetStream.Unpublish.Success", "Stop publishing stream.");
+                self.result(out, id, &[Value::Null, Value::Undefined]);
+                self.status(out, "onStatus", "NetStream.Unpublish.Success", "Stream is now unpublished");
                 self.publishing = false;
                 return Ok(Some(Event::Unpublish));
             }
@@ -83,7 +82,7 @@ impl Session {
                 }
             }
             // What SRS does not know it answers too: old flash players wait for it. `_result`s are not calls.
-            name if id != 0.0 && !name.starts_with('_') => result(out, id, &[Value::Null, Value::Null]),
+            name if id != 0.0 && !name.starts_with('_') => self.result(out, id, &[Value::Null, Value::Null]),
             _ => {}
         }
         Ok(None)

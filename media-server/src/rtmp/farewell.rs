@@ -1,7 +1,7 @@
 //! How a server says goodbye to a client that should go on at another one. Nothing here is of level `error`: players
 //! such as ffmpeg would report a failure where a clean end of the stream is meant.
 
-use super::answers::{status, stream_control};
+use super::answers::stream_control;
 use super::session::{Follows, Session};
 
 /// The code of Enhanced RTMP v2 ("Reconnect Request").
@@ -35,7 +35,7 @@ impl Session {
     pub fn end_play(&self, out: &mut Vec<u8>) {
         if !self.is_server() {
             stream_control(out, STREAM_EOF);
-            status(
+            self.status(
                 out,
                 "onStatus",
                 "NetStream.Play.UnpublishNotify",

@@ -43,8 +43,12 @@ pub mod message_type {
     pub const AGGREGATE: u8 = 22;
 }
 
-/// The chunk size that SRS announces and that the ring's batches are laid out for.
+/// The `chunk_size` that SRS announces where the file names none.
 pub const OUT_CHUNK_SIZE: usize = 60_000;
+/// The chunk sizes that SRS takes from others without a warning.
+pub const CHUNK_SIZES: std::ops::RangeInclusive<usize> = 128..=65_536;
+/// The chunk size before anybody has said another one.
+pub const FIRST_CHUNK_SIZE: usize = 128;
 /// The acknowledgement window that SRS announces.
 pub const WINDOW: u32 = 2_500_000;
 /// The one message stream of a connection.

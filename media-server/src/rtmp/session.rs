@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::aggregate::Aggregate;
 use super::chunk::{self, Message, Reader};
 use super::url::Target;
-use super::{Error, WINDOW, handshake, message_type};
+use super::{Error, OUT_CHUNK_SIZE, WINDOW, handshake, message_type};
 use crate::flv::TagKind;
 
 /// The longest message a client may send before it publishes.
@@ -112,6 +112,23 @@ pub struct Identity {
     pub server_id: String,
 }
 
+/// What a vhost says of a connection's sizes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// `chunk_size`: that of everything the server sends.
+    pub chunk: usize,
+    /// `out_ack_size`: the window in which the client is to acknowledge; 0 asks for nothing.
+    pub out_ack: u32,
+    /// `in_ack_size`: the window in which the server acknowledges until the client asks for one; 0 is never.
+    pub in_ack: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes { chunk: OUT_CHUNK_SIZE, out_ack: WINDOW, in_ack: 0 }
+    }
+}
+
 /// A connection.
 #[expect(clippy::struct_excessive_bools, reason = "which commands came decides what the client is")]
 #[derive(Debug)]
@@ -128,7 +145,7 @@ pub struct Session {
     pub(super) publishing: bool,
     pub(super) playing: bool,
     pub(super) publish_id: f64,
-    window: u64,
+    pub(super) sizes: Sizes,
     received: u64,
     acknowledged: u64,
     /// The real client's address, when a proxy named it before the handshake.
@@ -152,7 +169,7 @@ impl Session {
             publishing: false,
             playing: false,
             publish_id: 0.0,
-            window: u64::from(WINDOW),
+            sizes: Sizes::default(),
             received: 0,
             acknowledged: 0,
             proxied_ip: None,
@@ -187,7 +204,8 @@ impl Session {
     }
 
     fn acknowledge(&mut self, out: &mut Vec<u8>) {
-        if self.received - self.acknowledged >= self.window / 2 {
+        let window = u64::from(self.sizes.in_ack);
+        if window > 0 && self.received - self.acknowledged >= window / 2 {
             self.acknowledged = self.received;
             chunk::control(out, message_type::ACK, &(self.received as u32).to_be_bytes());
         }
@@ -262,7 +280,7 @@ impl Session {
             }
             message_type::WINDOW_ACK_SIZE => {
                 if let Some(window) = number().filter(|window| *window >= 4096) {
-                    self.window = u64::from(window);
+                    self.sizes.in_ack = window;
                 }
             }
             message_type::USER_CONTROL => {
@@ -293,6 +311,18 @@ impl Session {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// What the client's vhost says; before [`Session::accept_connect`].
+    pub fn set_sizes(&mut self, sizes: Sizes) {
+        // What the client has asked for goes first.
+        let in_ack = if self.sizes.in_ack == 0 { sizes.in_ack } else { self.sizes.in_ack };
+        self.sizes = Sizes { in_ack, ..sizes };
+    }
+
+    /// The client was told another chunk size by the caller, with media.
+    pub fn told_chunk_size(&mut self, size: usize) {
+        self.sizes.chunk = size;
     }
 
     /// What connect said; none before it.
@@ -541,6 +571,67 @@ mod tests {
         }
         assert!(kinds.contains(&(message_type::USER_CONTROL, vec![0, 7, 1, 2, 3, 4])));
         assert!(kinds.iter().any(|(kind, _)| *kind == message_type::ACK));
+    }
+
+    #[test]
+    fn a_vhost_s_sizes_are_told_and_kept() {
+        let mut bytes = connected();
+        call(&mut bytes, "createStream", 2.0, &[]);
+        call(&mut bytes, "publish", 3.0, &[Value::string("s")]);
+        chunk::write(&mut bytes, 128, 4, message_type::AUDIO, 1, 5, &[1; 6000]);
+        for (sizes, acknowledged) in [
+            (Sizes { chunk: 128, out_ack: 0, in_ack: 10_000 }, true),
+            (Sizes { chunk: 4096, out_ack: 70_000, in_ack: 0 }, false),
+            (Sizes::default(), false),
+        ] {
+            let mut session = Session::new(1, 1);
+            let (mut input, mut out) = (&bytes[..], Vec::new());
+            let identity = Identity {
+                signature: "SRS/4.0.271(Leo)".into(),
+                version: "4.0.271".into(),
+                server_ip: "127.0.0.1".into(),
+                pid: 1,
+                id: "abc".into(),
+                server_id: "vid-x".into(),
+            };
+            while let Some(event) = session.read(&mut input, &mut out).unwrap() {
+                match event {
+                    Event::Connect(_) => {
+                        session.set_sizes(sizes);
+                        session.accept_connect(&mut out, &identity);
+                    }
+                    Event::Publish(..) => session.accept_publish(&mut out),
+                    _ => {}
+                }
+            }
+            let mut reader = Reader::new(1 << 20);
+            let mut answers = &out[1 + 2 * handshake::SIZE..];
+            let mut told = Vec::new();
+            let mut commands = 0;
+            while let Some(message) = reader.read(&mut answers).unwrap() {
+                let number = || u32::from_be_bytes(message.payload[..4].try_into().unwrap());
+                match message.kind {
+                    message_type::SET_CHUNK_SIZE => {
+                        assert_eq!(number() as usize, sizes.chunk);
+                        reader.set_chunk_size(i64::from(number())).unwrap();
+                    }
+                    message_type::COMMAND_AMF0 => {
+                        amf0::decode_all(&message.payload).unwrap();
+                        commands += 1;
+                    }
+                    message_type::SET_PEER_BANDWIDTH => {}
+                    kind => told.push((kind, number())),
+                }
+            }
+            assert!(answers.is_empty() && commands == 4, "{sizes:?}: {commands} commands");
+            let mut expected = Vec::new();
+            if sizes.out_ack > 0 {
+                expected.push((message_type::WINDOW_ACK_SIZE, sizes.out_ack));
+            }
+            assert_eq!(told.iter().any(|(kind, _)| *kind == message_type::ACK), acknowledged, "{sizes:?}");
+            told.retain(|(kind, _)| *kind != message_type::ACK);
+            assert_eq!(told, expected);
+        }
     }
 
     proptest! {

@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 
 use super::remux::{Layout, Remux};
 use crate::flv::{Role, TagKind};
-use crate::rtmp::OUT_CHUNK_SIZE;
-use crate::rtmp::chunk;
+use crate::rtmp::{OUT_CHUNK_SIZE, chunk};
 
 /// Script data's bit in [`Batch::kinds`].
 pub const SCRIPT: u8 = 4;
@@ -53,6 +52,8 @@ pub struct Frame {
 pub struct Batch {
     /// RTMP chunks.
     pub bytes: Box<[u8]>,
+    /// Their size.
+    pub chunk_size: usize,
     /// Its messages, at least one.
     pub frames: Box<[Frame]>,
     /// Which kinds are in it, see [`kind_bit`].
@@ -77,9 +78,9 @@ impl Batch {
         let start = self.frames[index].at as usize + chunk::DELTA_HEADER;
         let body = &self.bytes[start..self.end(index)];
         // Each part but the first has one byte of header before it.
-        let first = body.len().min(OUT_CHUNK_SIZE);
+        let first = body.len().min(self.chunk_size);
         let (first, rest) = body.split_at(first);
-        std::iter::once(first).chain(rest.chunks(OUT_CHUNK_SIZE + 1).map(|part| &part[1..]))
+        std::iter::once(first).chain(rest.chunks(self.chunk_size + 1).map(|part| &part[1..]))
     }
 
     /// The message's payload in one piece, copied only where it has several parts.
@@ -103,9 +104,10 @@ impl Batch {
 }
 
 /// Collects messages for the next batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
     bytes: Vec<u8>,
+    chunk_size: usize,
     frames: Vec<Frame>,
     keyframe: bool,
     gaps: u8,
@@ -113,7 +115,23 @@ pub struct Builder {
     last: [i64; 3],
 }
 
+impl Default for Builder {
+    fn default() -> Self {
+        Builder::new(OUT_CHUNK_SIZE)
+    }
+}
+
 impl Builder {
+    /// A builder that has nothing yet, of batches in chunks of that size.
+    pub fn new(chunk_size: usize) -> Self {
+        Builder { bytes: Vec::new(), chunk_size, frames: Vec::new(), keyframe: false, gaps: 0, last: [0; 3] }
+    }
+
+    /// Makes batches in chunks of another size, from the next on: nothing must be collected.
+    pub(super) fn set_chunk_size(&mut self, size: usize) {
+        self.chunk_size = size;
+    }
+
     /// Bytes collected.
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -140,9 +158,9 @@ impl Builder {
         }
         let at = self.bytes.len() as u32;
         self.frames.push(Frame { at, length: payload.len() as u32, kind, timestamp });
-        self.bytes.reserve(chunk::DELTA_HEADER + payload.len() + payload.len() / OUT_CHUNK_SIZE);
+        self.bytes.reserve(chunk::DELTA_HEADER + payload.len() + payload.len() / self.chunk_size);
         chunk::header_delta(&mut self.bytes, chunk_stream(kind), kind as u8, delta, payload.len());
-        chunk::body(&mut self.bytes, OUT_CHUNK_SIZE, chunk_stream(kind), None, payload);
+        chunk::body(&mut self.bytes, self.chunk_size, chunk_stream(kind), None, payload);
     }
 
     /// What was collected; none when it is nothing.
@@ -151,6 +169,7 @@ impl Builder {
         let kinds = self.frames.iter().fold(0, |kinds, frame| kinds | kind_bit(frame.kind));
         Some(Batch {
             bytes: std::mem::take(&mut self.bytes).into_boxed_slice(),
+            chunk_size: self.chunk_size,
             frames: std::mem::take(&mut self.frames).into_boxed_slice(),
             kinds,
             gaps: std::mem::take(&mut self.gaps),

@@ -144,6 +144,7 @@ mod tests {
     use super::*;
     use crate::conf::settings::TimeJitter;
     use crate::flv::TagKind;
+    use crate::rtmp::OUT_CHUNK_SIZE;
     use crate::stat::Stat;
 
     const VIDEO_HEADER: [u8; 6] = [0x17, 0, 0, 0, 0, 1];
@@ -151,6 +152,7 @@ mod tests {
 
     fn source(jitter: TimeJitter) -> Arc<Source> {
         let policy = Policy {
+            chunk_size: OUT_CHUNK_SIZE,
             gop_cache: true,
             queue_length: Duration::from_secs(30),
             jitter,

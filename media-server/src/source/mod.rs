@@ -53,6 +53,8 @@ pub struct Headers {
 /// How a vhost wants its streams kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
+    /// `chunk_size`: that of the ring's layout.
+    pub chunk_size: usize,
     /// `gop_cache`.
     pub gop_cache: bool,
     /// `queue_length`.
@@ -76,6 +78,7 @@ impl Policy {
     pub fn of(vhost: &Vhost) -> Self {
         let realtime = vhost.min_latency || vhost.mw_latency < Duration::from_millis(32);
         Policy {
+            chunk_size: vhost.sizes.chunk,
             gop_cache: vhost.gop_cache,
             queue_length: vhost.queue_length,
             jitter: vhost.time_jitter,
@@ -174,7 +177,7 @@ impl Source {
             ring: VecDeque::new(),
             tail: 0,
             ring_bytes: 0,
-            builder: Builder::default(),
+            builder: Builder::new(policy.chunk_size),
             opened: None,
             clock: Clock::default(),
             headers: Arc::default(),
@@ -259,7 +262,12 @@ impl Source {
 
     /// Changes how it is kept; the ring follows with the next message.
     pub fn set_policy(&self, policy: Policy) {
-        self.lock().policy = policy;
+        let mut state = self.lock();
+        if state.policy.chunk_size != policy.chunk_size {
+            self.seal(&mut state);
+            state.builder.set_chunk_size(policy.chunk_size);
+        }
+        state.policy = policy;
     }
 
     /// Makes another layout of a batch of the view, unless it was made; then [`Batch::layout`] gives it.

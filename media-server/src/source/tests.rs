@@ -1,10 +1,12 @@
 use super::*;
+use crate::rtmp::OUT_CHUNK_SIZE;
 use crate::rtmp::chunk::Reader;
 use crate::stat::Stat;
 use proptest::prelude::*;
 
 fn policy() -> Policy {
     Policy {
+        chunk_size: OUT_CHUNK_SIZE,
         gop_cache: true,
         queue_length: Duration::from_secs(30),
         jitter: TimeJitter::Full,
@@ -167,8 +169,10 @@ proptest! {
     #[test]
     fn batches_read_back(
         messages in prop::collection::vec((any::<bool>(), 0u32..200, 1usize..130_000), 1..12),
+        chunk_size in prop::sample::select(vec![128, 4096, OUT_CHUNK_SIZE, 65_536]),
     ) {
         let source = source();
+        source.set_policy(Policy { chunk_size, ..policy() });
         source.publish();
         let mut time = 5000;
         let mut expected = Vec::new();
@@ -188,7 +192,7 @@ proptest! {
         source.flush();
         source.sync(0, Some(0), &mut view, Instant::now());
         let mut reader = Reader::new(1 << 20);
-        reader.set_chunk_size(60_000).unwrap();
+        reader.set_chunk_size(chunk_size as i64).unwrap();
         let mut read = Vec::new();
         let mut flv = Vec::new();
         for batch in &view.batches {

@@ -6,7 +6,6 @@ use super::slices::Slices;
 use super::{MAX_SLICES, MAX_WRITE, Player, Scratch, Written};
 use crate::core::conn::Conn;
 use crate::flv::{self, TagKind};
-use crate::rtmp::OUT_CHUNK_SIZE;
 use crate::source::{Batch, View, kind_bit};
 
 /// Whether the stream has audio and video, as far as can be known when a player joins.
@@ -50,7 +49,7 @@ pub(super) fn write(
     for (count, sequence) in (next..last).enumerate() {
         let Some(batch) = (if sequence == next { Some(first) } else { view.get(sequence) }) else { break };
         // A payload is one slice and one more for each further chunk; a header stands before each, a tail at the end.
-        let needed = 1 + batch.frames.len() * 2 + batch.bytes.len() / OUT_CHUNK_SIZE;
+        let needed = 1 + batch.frames.len() * 2 + batch.bytes.len() / batch.chunk_size;
         if count == batches.len() || count > 0 && (total >= MAX_WRITE || slices_needed + needed > MAX_SLICES)
         {
             break;

@@ -18,7 +18,7 @@ pub(super) use format::{Container, Format, Framing};
 
 use super::conn::Conn;
 use crate::flv::{TagKind, file_header, push_tag};
-use crate::rtmp::{OUT_CHUNK_SIZE, STREAM_ID, chunk};
+use crate::rtmp::{STREAM_ID, chunk};
 use crate::source::{Batch, Remux, SCRIPT, Source, View, chunk_stream, kind_bit};
 
 /// The most slices of one write.
@@ -163,7 +163,7 @@ impl Player {
     }
 
     /// What a player gets before the first frame.
-    fn join(&mut self, view: &View, at: u64, out: &mut Vec<u8>) {
+    fn join(&mut self, view: &View, at: u64, chunk_size: usize, out: &mut Vec<u8>) {
         let again = std::mem::replace(&mut self.joined, true);
         self.next = Some(at);
         self.private = ALL;
@@ -198,7 +198,7 @@ impl Player {
             match self.format.container {
                 Container::Rtmp => {
                     let stream = chunk_stream(kind);
-                    chunk::write(&mut body, OUT_CHUNK_SIZE, stream, kind as u8, STREAM_ID, time, payload);
+                    chunk::write(&mut body, chunk_size, stream, kind as u8, STREAM_ID, time, payload);
                 }
                 Container::Flv => push_tag(&mut body, kind, time, payload),
                 Container::Remuxed(_) => {}
@@ -285,7 +285,7 @@ fn pump_player(
         }
         let Some(mut next) = player.next else {
             match player.join_at(view, source) {
-                Some(at) if !player.paused => player.join(view, at, &mut conn.out.bytes),
+                Some(at) if !player.paused => player.join(view, at, conn.chunk_size, &mut conn.out.bytes),
                 _ => return Pumped::Done,
             }
             continue;
@@ -294,7 +294,7 @@ fn pump_player(
             // Too slow: on at the newest keyframe that is still there.
             player.jumps += 1;
             let at = player.join_at(view, source).unwrap_or_else(|| view.head());
-            player.join(view, at, &mut conn.out.bytes);
+            player.join(view, at, conn.chunk_size, &mut conn.out.bytes);
             continue;
         }
         if player.paused && player.partial.is_none() {
@@ -305,6 +305,10 @@ fn pump_player(
             player.base = first_time(view, next);
         }
         let container = player.format.container;
+        if container == Container::Rtmp && player.partial.is_none() && batch.chunk_size != conn.chunk_size {
+            conn.tell_chunk_size(batch.chunk_size);
+            continue;
+        }
         if container == Container::Rtmp && player.partial.is_none() && player.needs_own(&batch) {
             player.privately(&batch, &mut conn.out.bytes);
             player.next = Some(next + 1);

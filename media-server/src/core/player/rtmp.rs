@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{MAX_SLICES, MAX_WRITE, Player, Written};
 use crate::core::conn::Conn;
-use crate::rtmp::{OUT_CHUNK_SIZE, STREAM_ID, chunk};
+use crate::rtmp::{STREAM_ID, chunk};
 use crate::source::{Batch, View, chunk_stream, kind_bit};
 
 impl Player {
@@ -25,7 +25,7 @@ impl Player {
             let payload: Vec<u8> = batch.payload(index).flatten().copied().collect();
             let time = self.time(frame.timestamp);
             let kind = frame.kind as u8;
-            chunk::write(out, OUT_CHUNK_SIZE, chunk_stream(frame.kind), kind, STREAM_ID, time, &payload);
+            chunk::write(out, batch.chunk_size, chunk_stream(frame.kind), kind, STREAM_ID, time, &payload);
         }
     }
 }
@@ -40,7 +40,8 @@ pub(super) fn write(conn: &mut Conn, player: &Player, view: &View, next: u64, fi
     let last = if conn.out.is_empty() { player.end(view) } else { next + 1 };
     for sequence in next + 1..last {
         let Some(batch) = view.get(sequence) else { break };
-        if count == MAX_SLICES || total >= MAX_WRITE || player.needs_own(batch) {
+        let other = player.needs_own(batch) || batch.chunk_size != first.chunk_size;
+        if count == MAX_SLICES || total >= MAX_WRITE || other {
             break;
         }
         slices[count] = IoSlice::new(&batch.bytes);

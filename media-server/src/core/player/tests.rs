@@ -9,7 +9,9 @@ use crate::conf::settings::TimeJitter;
 use crate::core::conn::Role;
 use crate::core::transport::Transport;
 use crate::core::wheel::Wheel;
+use crate::flv as flv_file;
 use crate::rtmp::chunk::Reader;
+use crate::rtmp::{OUT_CHUNK_SIZE, message_type};
 use crate::server::Service;
 use crate::source::Policy;
 use crate::stat::Stat;
@@ -32,6 +34,7 @@ struct Scene {
 impl Scene {
     fn new(gop_cache: bool, realtime: bool, format: Format) -> Self {
         let policy = Policy {
+            chunk_size: OUT_CHUNK_SIZE,
             gop_cache,
             queue_length: Duration::from_secs(30),
             jitter: TimeJitter::Full,
@@ -52,6 +55,7 @@ impl Scene {
         let conn = Conn {
             heard: true,
             player: Some(Box::new(Player::new(0, format, false, None))),
+            chunk_size: OUT_CHUNK_SIZE,
             ..Conn::new(transport, peer, Service::Rtmp, "test".into(), Role::HttpPlay)
         };
         let wheel = Wheel::new(Arc::new(source), Instant::now());
@@ -121,6 +125,10 @@ impl Scene {
         let mut input = &self.received[..];
         let mut messages = Vec::new();
         while let Some(message) = reader.read(&mut input).unwrap() {
+            if message.kind == message_type::SET_CHUNK_SIZE {
+                let size = u32::from_be_bytes(message.payload[..4].try_into().unwrap());
+                reader.set_chunk_size(i64::from(size)).unwrap();
+            }
             messages.push((message.kind, message.timestamp, message.payload.into_owned()));
         }
         assert!(input.is_empty(), "the last message is whole");
@@ -213,6 +221,42 @@ fn a_gap_that_no_delta_holds_is_made_up() {
     scene.drain();
     let times: Vec<u32> = scene.messages().iter().map(|message| message.1).collect();
     assert_eq!(times, [0, 40, 80, day, day + 40, day + 80]);
+}
+
+#[test]
+fn a_viewer_is_told_of_another_chunk_size_before_it_comes() {
+    let long = |first: &[u8], last: u8| [first, &[last; 300]].concat();
+    for format in [Format::RTMP, FLV] {
+        let mut scene = Scene::new(true, false, format);
+        scene.join();
+        let mut expected = Vec::new();
+        for (index, size) in [(0, OUT_CHUNK_SIZE), (1, 128), (2, 128), (3, 4096)] {
+            let policy = scene.wheel.source.policy();
+            let payload = long(if index == 0 { &KEY } else { &INTER }, index);
+            scene.push(TagKind::Video, u32::from(index) * 40, &payload);
+            // What is not yet a batch keeps its size.
+            scene.wheel.source.set_policy(Policy { chunk_size: size, ..policy });
+            if index > 0 {
+                scene.turn();
+            }
+            expected.push(payload);
+        }
+        scene.push(TagKind::Video, 160, &long(&INTER, 4));
+        expected.push(long(&INTER, 4));
+        scene.turn();
+        scene.drain();
+        if format == FLV {
+            let tags = flv_file::tags(&scene.received).unwrap();
+            assert_eq!(tags.iter().map(|tag| tag.payload).collect::<Vec<_>>(), expected);
+            continue;
+        }
+        let messages = scene.messages();
+        let of = |kind| messages.iter().filter(move |message| message.0 == kind);
+        let sizes: Vec<&[u8]> = of(message_type::SET_CHUNK_SIZE).map(|message| &message.2[..]).collect();
+        assert_eq!(sizes, [128u32.to_be_bytes(), 4096u32.to_be_bytes()]);
+        let media: Vec<(u32, &[u8])> = of(9).map(|message| (message.1, &message.2[..])).collect();
+        assert_eq!(media, (0..).step_by(40).zip(expected.iter().map(|one| &one[..])).collect::<Vec<_>>());
+    }
 }
 
 /// A viewer that has got a part of a large keyframe.
