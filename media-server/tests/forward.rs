@@ -80,7 +80,8 @@ fn record(mut stream: TcpStream, drop_it: bool, seen: &Mutex<Vec<String>>) {
 
 #[test]
 fn a_stream_goes_to_every_destination_and_ends_with_its_publisher() {
-    let (first, second) = (TestServer::start("", ""), TestServer::start("", ""));
+    // Each has chunks of its own size.
+    let (first, second) = (TestServer::start("chunk_size 128;", ""), TestServer::start("", ""));
     // One that does not exist, one that is this server's own port: neither hurts the others.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let forward = format!(
@@ -88,7 +89,7 @@ fn a_stream_goes_to_every_destination_and_ends_with_its_publisher() {
         port(&first),
         port(&second)
     );
-    let server = TestServer::start(&forward, "");
+    let server = TestServer::start(&forward, "chunk_size 700;");
     let publisher = publish(&media(), &server.rtmp("live/livestream"));
     for destination in [&first, &second] {
         destination.wait_for_stream("livestream");

@@ -74,11 +74,11 @@ fn streams_go_on_and_what_changed_is_done() {
         move || play(&url, "5")
     });
     wait_until("both are there", || server.running.server.stat.client_count() == 2);
-    // A port more, HLS on, latency changed.
+    // A port more, HLS on, latency and chunk size changed.
     let hls = server.dir.path().join("hls");
     let http = SocketAddr::from(([127, 0, 0, 1], server.ports[2]));
     let rest = format!(
-        "http_server {{ enabled on; listen {http}; }} vhost __defaultVhost__ {{ min_latency on;
+        "http_server {{ enabled on; listen {http}; }} vhost __defaultVhost__ {{ min_latency on; chunk_size 512;
          http_remux {{ enabled on; }} hls {{ enabled on; hls_fragment 1; hls_path {}; }} }}",
         hls.display()
     );
