@@ -138,6 +138,16 @@ pub struct Vhost {
     pub queue_length: Duration,
     /// `play.time_jitter`.
     pub time_jitter: TimeJitter,
+    /// `play.mix_correct`.
+    pub mix_correct: bool,
+    /// `play.atc`.
+    pub atc: bool,
+    /// `play.atc_auto`.
+    pub atc_auto: bool,
+    /// `play.reduce_sequence_header`.
+    pub reduce_headers: bool,
+    /// `play.send_min_interval`.
+    pub send_min_interval: Duration,
     /// `play.mw_latency`.
     pub mw_latency: Duration,
     /// `play.mw_msgs`.
@@ -314,6 +324,11 @@ fn vhost(block: &Directive, root: &Directive) -> Result<Vhost, Fault> {
         gop_cache: play.not_off("gop_cache"),
         queue_length: Duration::from_secs_f64(number(play, "queue_length", 30.0)?),
         time_jitter: time_jitter(play)?,
+        mix_correct: play.on("mix_correct"),
+        atc: play.on("atc"),
+        atc_auto: play.on("atc_auto"),
+        reduce_headers: play.on("reduce_sequence_header"),
+        send_min_interval: send_min_interval(play)?,
         mw_latency: Duration::from_millis(number(play, "mw_latency", if min_latency { 0 } else { 350u64 })?),
         mw_msgs: number(play, "mw_msgs", if min_latency { 0 } else { 8usize })?,
         firstpkt_timeout: Duration::from_millis(number(publish, "firstpkt_timeout", 20_000u64)?),
@@ -355,6 +370,17 @@ pub fn time_jitter(block: &Directive) -> Result<TimeJitter, Fault> {
             Err(Fault::new(line_of(block, "time_jitter"), message))
         }
     }
+}
+
+/// `send_min_interval`: milliseconds, of which parts count.
+fn send_min_interval(play: &Directive) -> Result<Duration, Fault> {
+    let Some(directive) = play.get("send_min_interval") else { return Ok(Duration::ZERO) };
+    let text = directive.arg().unwrap_or_default();
+    let interval = text.parse().ok().filter(|ms: &f64| (0.0..=60_000.0).contains(ms));
+    interval.map(|ms| Duration::from_secs_f64(ms / 1000.0)).ok_or_else(|| {
+        let message = format!("send_min_interval is {text:?}: 0 to 60000 milliseconds are expected");
+        Fault::new(directive.line, message)
+    })
 }
 
 fn line_of(block: &Directive, name: &str) -> usize {

@@ -69,10 +69,6 @@ const GAPS: &[Gap] = &[
     gap("http_api.raw_api", "allow_query allow_update", Missed::On, "SRS 4 does not allow it either"),
     gap("vhost", "dash hds transcode bandcheck rtc srt", Missed::Enabled, "this is not supported"),
     gap("vhost", "http_static", Missed::Enabled, "the files of http_server are served for all vhosts"),
-    gap("vhost.play", "mix_correct", Missed::On, "timestamps of a mixed stream are passed on in their order"),
-    gap("vhost.play", "atc atc_auto", Missed::On, "timestamps start at 0, time_jitter off passes them on"),
-    gap("vhost.play", "send_min_interval", Missed::Not("0"), "mw_latency decides how often is sent"),
-    gap("vhost.play", "reduce_sequence_header", Missed::On, "sequence headers that come again are passed on"),
     gap("vhost.publish", "mr mr_latency", Missed::Never, "a read takes all that has come"),
     gap("vhost.publish", "parse_sps", Missed::Off, "the picture's size is always read"),
     gap("vhost.hls", "hls_acodec hls_vcodec", Missed::Never, "the codecs are those of the stream"),
@@ -216,11 +212,14 @@ mod tests {
     #[test]
     fn what_is_off_or_the_default_does_not_warn() {
         let text = "chunk_size 65536; heartbeat { enabled off; } vhost a { dash { enabled off; } \
-                    play { atc off; send_min_interval 0; } hls { hls_ts_ctx off; } }";
+                    hls { hls_ts_ctx off; } }";
         assert!(warnings(&crate::conf::parse::parse(text).unwrap()).is_empty());
-        let text = "vhost a.com { play {\n atc on; } }";
+        let text = "vhost a.com { security {\n seo on; } }";
         let warnings = warnings(&crate::conf::parse::parse(text).unwrap());
-        assert!(warnings[0].starts_with("vhost a.com: play.atc (line 2) has no effect: "), "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("vhost a.com: security.seo (line 2) has no effect: "),
+            "{warnings:?}"
+        );
     }
 
     #[test]

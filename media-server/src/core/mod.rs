@@ -14,6 +14,7 @@ mod http;
 mod leave;
 mod links;
 mod outgoing;
+mod pace;
 mod player;
 mod proxy;
 mod ready;
@@ -36,6 +37,7 @@ use mio::{Events, Poll, Token};
 use crate::server::{Command, Server, Service};
 use conn::Conn;
 use links::Links;
+use pace::Pace;
 use player::Scratch;
 use sweep::Sweep;
 use wheel::Wheel;
@@ -81,6 +83,8 @@ pub struct Core {
     /// The place of a source's wheel, by the source's address.
     wheel_of: HashMap<usize, usize>,
     links: Links,
+    /// Players who get one message at a time.
+    pace: Pace,
     /// Connections with more to read than their turn allowed.
     unread: VecDeque<usize>,
     /// Steps of TLS handshakes in this round.
@@ -111,6 +115,7 @@ impl Core {
             wheels: Vec::new(),
             wheel_of: HashMap::new(),
             links: Links::default(),
+            pace: Pace::default(),
             unread: VecDeque::new(),
             handshakes: 0,
             sweeps: VecDeque::new(),
@@ -162,6 +167,7 @@ impl Core {
             }
             self.step_links();
             self.turn();
+            self.step_paced();
             self.check_deadlines();
         }
         let open: Vec<usize> = (0..self.conns.len()).filter(|index| self.conns[*index].is_some()).collect();
@@ -179,7 +185,8 @@ impl Core {
         let idle = self.conns.len() == self.free.len() + self.closed.len();
         let check = (!idle || !self.links.is_empty() || !self.stalled.is_empty())
             .then(|| self.checked + Duration::from_secs(1));
-        let next = wheels.into_iter().chain(check).chain(self.links.next_due()).min()?;
+        let timers = self.links.next_due().into_iter().chain(self.pace.next_due());
+        let next = wheels.into_iter().chain(check).chain(timers).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 

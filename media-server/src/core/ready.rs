@@ -38,8 +38,28 @@ impl Core {
         let Some(entry) = conn.player.as_ref().map(|player| player.entry) else { return Next::Keep };
         let Some(Some(wheel)) = self.wheels.get_mut(entry) else { return Next::Keep };
         let before = conn.taken;
+        let interval = wheel.policy.send_min_interval;
+        if let Some(player) = &mut conn.player {
+            let paced = player.format.container == Container::Rtmp && !player.relay;
+            player.single = paced && !interval.is_zero();
+            player.sent = false;
+            let early = player.single && player.due.is_some_and(|due| self.now < due);
+            if early && player.between_batches() {
+                wheel.note_needed(player.next);
+                return match conn.flush() {
+                    true => Next::Keep,
+                    false => Next::Close("the connection broke".into()),
+                };
+            }
+        }
         let result = player::pump(conn, &wheel.source, &wheel.view, &mut self.scratch);
         let live = wheel.view.live;
+        if let Some(player) = conn.player.as_mut().filter(|player| player.single && player.sent) {
+            let due = self.now + interval;
+            player.due = Some(due);
+            let (slot, place) = player.slot;
+            self.pace.add(due, wheel.slots[slot][place]);
+        }
         let Some(player) = &conn.player else { return Next::Keep };
         wheel.note_needed(player.next);
         match result {
@@ -52,6 +72,10 @@ impl Core {
                 Next::Keep
             }
             Pumped::Left => self.part(conn),
+            Pumped::Single => {
+                conn.deadline = None;
+                Next::Keep
+            }
             Pumped::Done => {
                 // Somebody may publish the same name again before the last words are out: that is another link's.
                 if player.relay && (!live || self.is_last(conn)) {

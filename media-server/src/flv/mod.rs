@@ -97,6 +97,12 @@ pub fn relayed_metadata(payload: &[u8], signature: &str, version: &str) -> Optio
     Some(amf0::encode_all(&[Value::string("onMetaData"), Value::Object(fields)]))
 }
 
+/// Whether relayed metadata ask for `atc`: encoders that stamp frames with a time of day say so (SRS, `atc_auto`).
+pub fn asks_for_atc(payload: &[u8]) -> bool {
+    let values = amf0::decode_prefix(payload);
+    values.get(1).and_then(|fields| fields.get("bravo_atc")).and_then(Value::as_str) == Some("true")
+}
+
 /// A tag of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag<'a> {

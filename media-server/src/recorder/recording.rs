@@ -83,8 +83,10 @@ impl Recording {
             server.recording.lost.fetch_add(1, Ordering::Relaxed);
             self.failed(server, false);
         }
-        if !std::mem::replace(&mut self.primed, true) {
+        // Headers come before frames, but not every publisher's stand in the ring (`reduce_sequence_header`).
+        if !self.primed {
             self.sink.prime(&self.reader);
+            self.primed = self.reader.has_more(end);
         }
         while let Some(batch) = self.reader.read(end) {
             for (index, frame) in batch.frames.iter().enumerate() {

@@ -54,11 +54,13 @@ pub struct Batch {
     pub bytes: Box<[u8]>,
     /// Their size.
     pub chunk_size: usize,
+    /// `atc`: timestamps are the publisher's own, and so they are for every player.
+    pub absolute: bool,
     /// Its messages, at least one.
     pub frames: Box<[Frame]>,
     /// Which kinds are in it, see [`kind_bit`].
     pub kinds: u8,
-    /// Kinds with a step of time that no delta holds: players need full headers for all their messages.
+    /// Kinds with a step of time that no delta holds, or one back: players need full headers for all their messages.
     pub gaps: u8,
     /// It starts with a keyframe.
     pub keyframe: bool,
@@ -109,8 +111,11 @@ pub struct Builder {
     bytes: Vec<u8>,
     chunk_size: usize,
     frames: Vec<Frame>,
+    absolute: bool,
     keyframe: bool,
     gaps: u8,
+    /// Kinds whose next message has a time of its own, whatever came before.
+    fresh: u8,
     /// The last timestamp of each chunk stream, over all batches.
     last: [i64; 3],
 }
@@ -124,12 +129,29 @@ impl Default for Builder {
 impl Builder {
     /// A builder that has nothing yet, of batches in chunks of that size.
     pub fn new(chunk_size: usize) -> Self {
-        Builder { bytes: Vec::new(), chunk_size, frames: Vec::new(), keyframe: false, gaps: 0, last: [0; 3] }
+        Builder {
+            bytes: Vec::new(),
+            chunk_size,
+            frames: Vec::new(),
+            absolute: false,
+            keyframe: false,
+            gaps: 0,
+            fresh: 0,
+            last: [0; 3],
+        }
     }
 
     /// Makes batches in chunks of another size, from the next on: nothing must be collected.
     pub(super) fn set_chunk_size(&mut self, size: usize) {
         self.chunk_size = size;
+    }
+
+    /// Timestamps are the publisher's from now on, or not any more: nothing must be collected.
+    pub(super) fn set_absolute(&mut self, absolute: bool) {
+        self.absolute = absolute;
+        if absolute {
+            self.fresh = SCRIPT | kind_bit(TagKind::Audio) | kind_bit(TagKind::Video);
+        }
     }
 
     /// Bytes collected.
@@ -145,6 +167,11 @@ impl Builder {
     /// Appends a message.
     pub fn push(&mut self, kind: TagKind, role: Role, timestamp: i64, payload: &[u8]) {
         let last = &mut self.last[usize::from(kind_bit(kind) >> 1)];
+        if self.fresh & kind_bit(kind) != 0 {
+            self.fresh &= !kind_bit(kind);
+            self.gaps |= kind_bit(kind);
+            *last = timestamp;
+        }
         let timestamp = timestamp.max(*last);
         // A first message's delta is never used, as its player has a private header; so has one behind a gap.
         let delta = u32::try_from(timestamp - *last).unwrap_or(u32::MAX);
@@ -170,6 +197,7 @@ impl Builder {
         Some(Batch {
             bytes: std::mem::take(&mut self.bytes).into_boxed_slice(),
             chunk_size: self.chunk_size,
+            absolute: self.absolute,
             frames: std::mem::take(&mut self.frames).into_boxed_slice(),
             kinds,
             gaps: std::mem::take(&mut self.gaps),

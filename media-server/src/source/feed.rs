@@ -25,8 +25,7 @@ impl Source {
         if state.feed == Feed::Publisher {
             return false;
         }
-        // Its time goes on: players and recorders may be in the middle of it.
-        state.clock.discontinue();
+        self.complete(&mut state);
         state.begin(Feed::Publisher);
         self.live.store(true, Ordering::Release);
         drop(state);
@@ -40,7 +39,7 @@ impl Source {
         if state.feed != Feed::None {
             return false;
         }
-        state.clock.discontinue();
+        self.complete(&mut state);
         state.begin(Feed::Pull);
         self.live.store(true, Ordering::Release);
         drop(state);
@@ -92,7 +91,9 @@ impl Source {
         if state.feed != Feed::Pull {
             return false;
         }
-        state.clock.discontinue();
+        self.complete(&mut state);
+        let absolute = state.absolute;
+        state.begin_time(absolute);
         state.resumed = true;
         true
     }
@@ -113,8 +114,14 @@ impl Source {
         self.end(&mut state);
     }
 
-    fn end(&self, state: &mut super::State) {
+    /// All that came of a connection is in the ring.
+    fn complete(&self, state: &mut super::State) {
+        self.unmix(state);
         self.seal(state);
+    }
+
+    fn end(&self, state: &mut super::State) {
+        self.complete(state);
         state.gop_start = None;
         state.headers = Arc::default();
         state.started = false;
@@ -127,6 +134,8 @@ impl Source {
 impl super::State {
     fn begin(&mut self, feed: Feed) {
         self.feed = feed;
+        // Its time goes on: players and recorders may be in the middle of it.
+        self.begin_time(self.policy.atc);
         self.heard = Instant::now();
         self.resumed = false;
         self.refused_header = false;
@@ -156,6 +165,11 @@ mod tests {
             gop_cache: true,
             queue_length: Duration::from_secs(30),
             jitter,
+            mix_correct: false,
+            atc: false,
+            atc_auto: false,
+            reduce_headers: false,
+            send_min_interval: Duration::ZERO,
             mw_latency: Duration::from_millis(350),
             mw_msgs: 8,
             fast_cache: Duration::ZERO,

@@ -8,6 +8,7 @@
 mod batch;
 mod clock;
 mod feed;
+mod mix;
 mod reader;
 mod registry;
 mod remux;
@@ -26,6 +27,7 @@ pub use remux::{Layout, Remux};
 use crate::conf::settings::{TimeJitter, Vhost};
 use crate::flv::{self, Role, TagKind};
 use crate::stat::StreamStat;
+use mix::Mix;
 use remux::Remuxer;
 
 /// The longest batch, but for single messages that are longer. What is collected for one is memory that a stream
@@ -51,6 +53,7 @@ pub struct Headers {
 }
 
 /// How a vhost wants its streams kept.
+#[expect(clippy::struct_excessive_bools, reason = "they are the file's switches")]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
     /// `chunk_size`: that of the ring's layout.
@@ -61,6 +64,16 @@ pub struct Policy {
     pub queue_length: Duration,
     /// `time_jitter`.
     pub jitter: TimeJitter,
+    /// `mix_correct`.
+    pub mix_correct: bool,
+    /// `atc`: players get the publisher's timestamps.
+    pub atc: bool,
+    /// `atc_auto`: so they do when the metadata ask for it.
+    pub atc_auto: bool,
+    /// `reduce_sequence_header`.
+    pub reduce_headers: bool,
+    /// `send_min_interval`: players of RTMP get one message at a time, so long after the one before; 0 for all at once.
+    pub send_min_interval: Duration,
     /// `mw_latency`; players wait so long between sends.
     pub mw_latency: Duration,
     /// `mw_msgs`.
@@ -82,6 +95,11 @@ impl Policy {
             gop_cache: vhost.gop_cache,
             queue_length: vhost.queue_length,
             jitter: vhost.time_jitter,
+            mix_correct: vhost.mix_correct,
+            atc: vhost.atc,
+            atc_auto: vhost.atc_auto,
+            reduce_headers: vhost.reduce_headers,
+            send_min_interval: vhost.send_min_interval,
             mw_latency: vhost.mw_latency,
             mw_msgs: vhost.mw_msgs,
             realtime,
@@ -106,7 +124,13 @@ struct State {
     builder: Builder,
     opened: Option<Instant>,
     clock: Clock,
+    /// `atc` is in effect.
+    absolute: bool,
     headers: Arc<Headers>,
+    /// The last sequence headers that players got, of whatever publisher.
+    told: Headers,
+    /// Media that wait for their order.
+    mix: Mix,
     gop_start: Option<u64>,
     /// Where the present publisher's media start.
     session_start: u64,
@@ -180,7 +204,10 @@ impl Source {
             builder: Builder::new(policy.chunk_size),
             opened: None,
             clock: Clock::default(),
+            absolute: false,
             headers: Arc::default(),
+            told: Headers::default(),
+            mix: Mix::default(),
             gop_start: None,
             session_start: 0,
             started: false,
@@ -267,7 +294,15 @@ impl Source {
             self.seal(&mut state);
             state.builder.set_chunk_size(policy.chunk_size);
         }
-        state.policy = policy;
+        let before = std::mem::replace(&mut state.policy, policy);
+        if before.mix_correct && !policy.mix_correct {
+            self.unmix(&mut state);
+        }
+        if before.atc != policy.atc {
+            self.set_absolute(&mut state, policy.atc);
+            // A GOP would begin in one time and end in the other (SRS).
+            state.gop_start = None;
+        }
     }
 
     /// Makes another layout of a batch of the view, unless it was made; then [`Batch::layout`] gives it.
@@ -298,8 +333,39 @@ impl Source {
     /// Appends a message; `timestamp` is the publisher's, in milliseconds. Metadata must be as it is relayed.
     pub fn push(&self, kind: TagKind, timestamp: u32, payload: &[u8], now: Instant) {
         let mut state = self.lock();
-        let state = &mut *state;
         state.heard = now;
+        if !state.policy.mix_correct || kind == TagKind::Script {
+            return self.append(&mut state, kind, timestamp, payload, now);
+        }
+        state.mix.push(kind, timestamp, payload);
+        while let Some(next) = state.mix.pop() {
+            self.append(&mut state, next.kind, next.timestamp, &next.payload, now);
+        }
+    }
+
+    /// Nothing more comes that would say in which order the waiting media are.
+    fn unmix(&self, state: &mut State) {
+        while let Some(next) = state.mix.take() {
+            self.append(state, next.kind, next.timestamp, &next.payload, Instant::now());
+        }
+    }
+
+    /// Passes the publisher's timestamps on from now on, or goes on from the last one.
+    fn set_absolute(&self, state: &mut State, absolute: bool) {
+        if state.absolute == absolute {
+            return;
+        }
+        self.seal(state);
+        match absolute {
+            true => state.begin_time(true),
+            false => {
+                state.absolute = false;
+                state.builder.set_absolute(false);
+            }
+        }
+    }
+
+    fn append(&self, state: &mut State, kind: TagKind, timestamp: u32, payload: &[u8], now: Instant) {
         let role = flv::role(kind, payload);
         let is_metadata = kind == TagKind::Script;
         if is_metadata || role == Role::SequenceHeader {
@@ -307,17 +373,26 @@ impl Source {
                 self.warn_of_header(state, kind, payload.len());
                 return;
             }
-            let headers = Arc::make_mut(&mut state.headers);
-            let slot = match kind {
-                TagKind::Script => &mut headers.metadata,
-                TagKind::Video => &mut headers.video,
-                TagKind::Audio => &mut headers.audio,
-            };
+            let reduce = state.policy.reduce_headers;
+            let slot = Arc::make_mut(&mut state.headers).slot(kind);
             if state.resumed && slot.as_deref() == Some(payload) {
                 return;
             }
+            let again = slot.is_some();
             let changed = slot.as_deref().is_some_and(|old| old != payload);
-            *slot = Some(payload.into());
+            let told = state.told.slot(kind);
+            // Of metadata players get none but the first, whatever it says (SRS); who joins later gets the newest.
+            let known = if is_metadata { again } else { told.as_deref() == Some(payload) };
+            let header: Arc<[u8]> = payload.into();
+            *slot = Some(Arc::clone(&header));
+            *told = Some(header);
+            if is_metadata {
+                let absolute = state.policy.atc || state.policy.atc_auto && flv::asks_for_atc(payload);
+                self.set_absolute(state, absolute);
+            }
+            if reduce && known {
+                return;
+            }
             if changed && kind == TagKind::Video {
                 // Frames before the change can't be decoded with the new header.
                 self.seal(state);
@@ -343,10 +418,16 @@ impl Source {
         }
         let timestamp = match kind {
             TagKind::Script => state.clock.now(),
-            TagKind::Audio | TagKind::Video => state.clock.correct(state.policy.jitter, kind, timestamp),
+            TagKind::Audio | TagKind::Video => {
+                let jitter = if state.absolute { TimeJitter::Off } else { state.policy.jitter };
+                state.clock.correct(jitter, kind, timestamp)
+            }
         };
         state.builder.push(kind, role, timestamp, payload);
         state.opened.get_or_insert(now);
+        if !state.policy.send_min_interval.is_zero() {
+            self.seal(state);
+        }
     }
 
     /// Makes a batch of what is waiting, for publishers of realtime streams after each read.
@@ -405,7 +486,28 @@ impl Source {
     }
 }
 
+impl Headers {
+    fn slot(&mut self, kind: TagKind) -> &mut Option<Arc<[u8]>> {
+        match kind {
+            TagKind::Script => &mut self.metadata,
+            TagKind::Video => &mut self.video,
+            TagKind::Audio => &mut self.audio,
+        }
+    }
+}
+
 impl State {
+    /// What comes next has another connection's time. Where players are not to get just that, it counts as the frame
+    /// after the last one.
+    fn begin_time(&mut self, absolute: bool) {
+        match absolute {
+            true => self.clock = Clock::default(),
+            false => self.clock.discontinue(),
+        }
+        self.absolute = absolute;
+        self.builder.set_absolute(absolute);
+    }
+
     fn head(&self) -> u64 {
         self.tail + self.ring.len() as u64
     }
@@ -430,9 +532,12 @@ impl State {
         let queue_ms = self.policy.queue_length.as_millis() as i64;
         let cache_ms = self.policy.fast_cache.as_millis() as i64;
         while let Some(oldest) = self.ring.front() {
-            let age = newest - oldest.last_timestamp;
+            // Metadata have no time of their own before the first frame.
+            let timed = self.ring.iter().find(|batch| batch.kinds != SCRIPT).unwrap_or(oldest);
+            let age = newest - timed.last_timestamp;
             let late = age > queue_ms && self.tail < gop;
-            let cached = age < cache_ms;
+            // It is negative where another publisher's time has begun.
+            let cached = (0..cache_ms).contains(&age);
             let played = self.tail >= played || cached;
             let full = self.ring_bytes > if played { MAX_RING } else { MAX_HELD };
             if (self.tail >= needed || cached) && !full && !late {

@@ -53,6 +53,11 @@ impl Reader {
         kept
     }
 
+    /// Whether [`Reader::read`] has something.
+    pub fn has_more(&self, end: u64) -> bool {
+        self.next < end && self.view.get(self.next).is_some()
+    }
+
     /// The next batch before `end`, of those that [`Reader::sync`] saw.
     pub fn read(&mut self, end: u64) -> Option<Arc<Batch>> {
         if self.next >= end {

@@ -104,8 +104,12 @@ impl Remuxer {
     }
 
     fn layout(&mut self, batch: &Batch, headers: &Headers) -> Layout {
-        if self.config.program() == (None, None) {
-            self.config.take_headers(headers);
+        // Not every publisher's headers stand in the ring (`reduce_sequence_header`).
+        if let (None, Some(header)) = (self.config.video(), &headers.video) {
+            self.config.set_video(header);
+        }
+        if let (None, Some(header)) = (self.config.audio(), &headers.audio) {
+            self.config.set_audio(header);
         }
         let before = self.writer;
         let mut out = Vec::new();

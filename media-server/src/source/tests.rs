@@ -10,6 +10,11 @@ fn policy() -> Policy {
         gop_cache: true,
         queue_length: Duration::from_secs(30),
         jitter: TimeJitter::Full,
+        mix_correct: false,
+        atc: false,
+        atc_auto: false,
+        reduce_headers: false,
+        send_min_interval: Duration::ZERO,
         mw_latency: Duration::from_millis(350),
         mw_msgs: 8,
         realtime: true,
@@ -162,6 +167,127 @@ fn a_core_that_is_behind_disturbs_no_transport_stream() {
         .collect();
     assert!(bytes.len() > 188 * 40);
     assert_continuity(&bytes);
+}
+
+/// All that came, as kind, time and the last byte, from a source that is held from the start.
+fn ring(source: &Source) -> Vec<(TagKind, i64, u8)> {
+    let mut view = View::default();
+    source.flush();
+    source.sync(0, Some(0), &mut view, Instant::now());
+    let last = |batch: &Batch, index| *batch.whole_payload(index).last().unwrap();
+    let of = |batch: &Arc<Batch>| {
+        let frames = batch.frames.iter().enumerate();
+        frames.map(|(at, frame)| (frame.kind, frame.timestamp, last(batch, at))).collect::<Vec<_>>()
+    };
+    view.batches.iter().flat_map(of).collect()
+}
+
+#[test]
+fn headers_that_players_have_are_left_out_where_the_vhost_says_so() {
+    let header = |version: u8| [0x17, 0, 0, 0, 0, version];
+    for (reduce_headers, expected) in
+        [(false, &[50, 1, 0, 1, 51, 0, 2, 52, 2, 0][..]), (true, &[50, 1, 0, 0, 2, 52, 0])]
+    {
+        let source = source();
+        source.set_policy(Policy { reduce_headers, ..policy() });
+        source.hold();
+        source.publish();
+        push(&source, TagKind::Script, 0, &[50]);
+        for payload in [&header(1)[..], KEY, &header(1)] {
+            push(&source, TagKind::Video, 0, payload);
+        }
+        push(&source, TagKind::Script, 0, &[51]);
+        push(&source, TagKind::Video, 0, KEY);
+        push(&source, TagKind::Video, 0, &header(2));
+        let mut view = View::default();
+        source.sync(0, Some(0), &mut view, Instant::now());
+        assert_eq!(view.headers.metadata.as_deref(), Some(&[51][..]), "who joins later gets the newest");
+        source.unpublish();
+        // What the next publisher sends is known to those who have stayed, but for its metadata.
+        source.publish();
+        push(&source, TagKind::Script, 0, &[52]);
+        push(&source, TagKind::Video, 0, &header(2));
+        push(&source, TagKind::Video, 0, KEY);
+        let seen: Vec<u8> = ring(&source).iter().map(|(_, _, last)| *last).collect();
+        assert_eq!(seen, expected, "{reduce_headers}");
+        source.sync(0, Some(0), &mut view, Instant::now());
+        assert_eq!(view.headers.video.as_deref(), Some(&header(2)[..]));
+    }
+}
+
+#[test]
+fn mixed_media_are_put_in_order_and_none_is_lost() {
+    use TagKind::{Audio, Video};
+    let source = source();
+    source.set_policy(Policy { mix_correct: true, jitter: TimeJitter::Off, ..policy() });
+    source.hold();
+    source.publish();
+    for (kind, time) in [(Video, 40), (Video, 80), (Audio, 20), (Audio, 60), (Audio, 100)] {
+        push(&source, kind, time, if kind == Video { KEY } else { AUDIO });
+    }
+    let times = |source: &Source| ring(source).iter().map(|(_, time, _)| *time).collect::<Vec<_>>();
+    assert_eq!(times(&source), [20, 40, 60, 80], "the last one may not be next");
+    source.set_policy(Policy { jitter: TimeJitter::Off, ..policy() });
+    assert_eq!(times(&source), [20, 40, 60, 80, 100]);
+    source.set_policy(Policy { mix_correct: true, jitter: TimeJitter::Off, ..policy() });
+    push(&source, Video, 120, KEY);
+    source.unpublish();
+    assert_eq!(times(&source), [20, 40, 60, 80, 100, 120]);
+}
+
+#[test]
+fn absolute_time_is_each_publisher_s_own() {
+    let source = source();
+    source.set_policy(Policy { atc: true, ..policy() });
+    source.hold();
+    for start in [9000, 500, 20_000] {
+        source.publish();
+        push(&source, TagKind::Video, start, KEY);
+        push(&source, TagKind::Video, start + 40, INTER);
+        source.unpublish();
+    }
+    let times: Vec<i64> = ring(&source).iter().map(|(_, time, _)| *time).collect();
+    assert_eq!(times, [9000, 9040, 500, 540, 20_000, 20_040]);
+    let mut view = View::default();
+    source.sync(0, Some(0), &mut view, Instant::now());
+    let flags: Vec<_> = view.batches.iter().map(|batch| (batch.absolute, batch.gaps != 0)).collect();
+    assert_eq!(flags, [(true, true), (true, false)].repeat(3));
+    // And on from there when that is over.
+    source.publish();
+    push(&source, TagKind::Video, 7, KEY);
+    source.set_policy(policy());
+    push(&source, TagKind::Video, 47, INTER);
+    let times: Vec<i64> = ring(&source).iter().map(|(_, time, _)| *time).collect();
+    assert_eq!(times[6..], [7, 47]);
+}
+
+#[test]
+fn metadata_ask_for_absolute_time_where_that_is_allowed() {
+    use crate::amf0::{Value, encode_all};
+    for (atc_auto, bravo, expected) in [(true, "true", 90_000), (true, "false", 0), (false, "true", 0)] {
+        let source = source();
+        source.set_policy(Policy { atc_auto, ..policy() });
+        source.hold();
+        source.publish();
+        let fields = Value::Object(vec![("bravo_atc".to_owned(), Value::string(bravo))]);
+        push(&source, TagKind::Script, 0, &encode_all(&[Value::string("onMetaData"), fields]));
+        push(&source, TagKind::Video, 90_000, KEY);
+        assert_eq!(ring(&source)[1].1, expected, "{atc_auto} {bravo}");
+    }
+}
+
+#[test]
+fn batches_of_the_time_before_go_when_nobody_needs_them() {
+    let source = source();
+    source.set_policy(Policy { atc: true, ..policy() });
+    for start in [9_000_000, 500] {
+        source.publish();
+        for index in 0..10 {
+            push(&source, TagKind::Video, start + index * 40, if index == 0 { KEY } else { INTER });
+        }
+        source.unpublish();
+    }
+    assert_eq!(source.ring_bytes(), 0);
 }
 
 proptest! {

@@ -62,7 +62,7 @@ pub(super) fn write(
         for frame in &batch.frames {
             headers.extend_from_slice(&flv::tag_header(
                 frame.kind,
-                player.time(frame.timestamp),
+                player.time(batch.absolute, frame.timestamp),
                 frame.length as usize,
             ));
             cuts.push(headers.len());

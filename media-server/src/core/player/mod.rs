@@ -13,6 +13,7 @@ mod slices;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Instant;
 
 pub(super) use format::{Container, Format, Framing};
 
@@ -62,6 +63,12 @@ pub(super) struct Player {
     pub(super) jumps: u64,
     /// Timestamps are passed on as they are.
     raw_time: bool,
+    /// `send_min_interval`: it gets one message at a time.
+    pub(super) single: bool,
+    /// It got one.
+    pub(super) sent: bool,
+    /// The next one is due.
+    pub(super) due: Option<Instant>,
     /// It is another server, which gets messages without waiting for its slot.
     pub(super) relay: bool,
     /// The head of an HTTP answer, sent with the first media.
@@ -77,6 +84,8 @@ pub(super) enum Pumped {
     Done,
     /// It has got all that it gets before it leaves.
     Left,
+    /// It got one message, and no more for now.
+    Single,
     /// The socket takes no more.
     Blocked,
     /// The connection broke.
@@ -108,6 +117,9 @@ impl Player {
             waited: false,
             jumps: 0,
             raw_time,
+            single: false,
+            sent: false,
+            due: None,
             relay: false,
             head,
             leaving: None,
@@ -167,6 +179,7 @@ impl Player {
         let again = std::mem::replace(&mut self.joined, true);
         self.next = Some(at);
         self.private = ALL;
+        let absolute = view.get(at).or_else(|| view.batches.back()).is_some_and(|batch| batch.absolute);
         if self.base.is_none() {
             self.base = match self.raw_time {
                 true => Some(0),
@@ -188,7 +201,12 @@ impl Player {
         let headers = &view.headers;
         let at_join = view.get(at).map(|batch| batch.frames[0].timestamp);
         let newest = || view.batches.back().map(|batch| batch.last_timestamp);
-        let time = at_join.or_else(newest).filter(|_| again).map_or(0, |time| self.time(time));
+        let time = match absolute {
+            // Metadata do not tell the time.
+            true => first_time(view, at).or_else(newest),
+            false => at_join.or_else(newest).filter(|_| again),
+        };
+        let time = time.map_or(0, |time| self.time(absolute, time));
         for (kind, payload) in [
             (TagKind::Script, &headers.metadata),
             (TagKind::Audio, &headers.audio),
@@ -207,8 +225,10 @@ impl Player {
         self.format.framing.push(out, &body);
     }
 
-    fn time(&self, timestamp: i64) -> u32 {
-        (timestamp - self.base.unwrap_or(timestamp)).max(0) as u32
+    /// What the ring's timestamp is to this player; where it is absolute it is that to all.
+    fn time(&self, absolute: bool, timestamp: i64) -> u32 {
+        let base = if absolute { 0 } else { self.base.unwrap_or(timestamp) };
+        (timestamp - base).max(0) as u32
     }
 
     /// The batch at the cursor.
@@ -280,6 +300,9 @@ fn pump_player(
                 return Pumped::Blocked;
             }
         }
+        if player.single && player.sent && player.partial.is_none() {
+            return Pumped::Single;
+        }
         if player.partial.is_none() && player.has_left(view) {
             return Pumped::Left;
         }
@@ -301,7 +324,10 @@ fn pump_player(
             return Pumped::Done;
         }
         let Some(batch) = player.current(view, next) else { return Pumped::Done };
-        if player.base.is_none() {
+        if batch.absolute {
+            // When relative time follows, it goes on from here.
+            player.base = Some(0);
+        } else if player.base.is_none() {
             player.base = first_time(view, next);
         }
         let container = player.format.container;
@@ -312,6 +338,7 @@ fn pump_player(
         if container == Container::Rtmp && player.partial.is_none() && player.needs_own(&batch) {
             player.privately(&batch, &mut conn.out.bytes);
             player.next = Some(next + 1);
+            player.sent = true;
             continue;
         }
         if container == Container::Remuxed(Remux::Ts) && std::mem::take(&mut player.private) != 0 {
@@ -345,6 +372,7 @@ fn pump_player(
             written -= left;
             player.offset = 0;
             player.partial = None;
+            player.sent = true;
             next += 1;
             batch = if written > 0 { view.get(next).cloned() } else { None };
         }

@@ -23,7 +23,7 @@ impl Player {
             }
             self.private &= !kind_bit(frame.kind);
             let payload: Vec<u8> = batch.payload(index).flatten().copied().collect();
-            let time = self.time(frame.timestamp);
+            let time = self.time(batch.absolute, frame.timestamp);
             let kind = frame.kind as u8;
             chunk::write(out, batch.chunk_size, chunk_stream(frame.kind), kind, STREAM_ID, time, &payload);
         }
@@ -37,7 +37,7 @@ pub(super) fn write(conn: &mut Conn, player: &Player, view: &View, next: u64, fi
     let mut total = slices[0].len();
     let mut count = 1;
     // Answers that came while a batch was written in part go out behind it.
-    let last = if conn.out.is_empty() { player.end(view) } else { next + 1 };
+    let last = if conn.out.is_empty() && !player.single { player.end(view) } else { next + 1 };
     for sequence in next + 1..last {
         let Some(batch) = view.get(sequence) else { break };
         let other = player.needs_own(batch) || batch.chunk_size != first.chunk_size;

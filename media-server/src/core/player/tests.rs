@@ -38,6 +38,11 @@ impl Scene {
             gop_cache,
             queue_length: Duration::from_secs(30),
             jitter: TimeJitter::Full,
+            mix_correct: false,
+            atc: false,
+            atc_auto: false,
+            reduce_headers: false,
+            send_min_interval: Duration::ZERO,
             mw_latency: Duration::from_millis(350),
             mw_msgs: 8,
             realtime,
@@ -257,6 +262,64 @@ fn a_viewer_is_told_of_another_chunk_size_before_it_comes() {
         let media: Vec<(u32, &[u8])> = of(9).map(|message| (message.1, &message.2[..])).collect();
         assert_eq!(media, (0..).step_by(40).zip(expected.iter().map(|one| &one[..])).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_viewer_of_absolute_time_gets_the_publisher_s() {
+    for format in [Format::RTMP, FLV] {
+        let mut scene = Scene::new(true, false, format);
+        let policy = scene.wheel.source.policy();
+        scene.wheel.source.set_policy(Policy { atc: true, ..policy });
+        scene.push(TagKind::Video, 100_000, &VIDEO_HEADER);
+        scene.push(TagKind::Video, 100_000, &KEY);
+        scene.push(TagKind::Video, 100_040, &INTER);
+        scene.join();
+        scene.send();
+        scene.wheel.source.unpublish();
+        scene.wheel.source.publish();
+        scene.push(TagKind::Video, 5000, &KEY);
+        scene.push(TagKind::Video, 5040, &INTER);
+        scene.turn();
+        scene.wheel.source.set_policy(policy);
+        scene.push(TagKind::Video, 5080, &INTER);
+        scene.turn();
+        scene.drain();
+        let times: Vec<u32> = match format.container {
+            Container::Flv => {
+                let tags = flv_file::tags(&scene.received).unwrap();
+                tags.iter().map(|tag| tag.timestamp).collect()
+            }
+            _ => scene.messages().iter().map(|message| message.1).collect(),
+        };
+        // The sequence header, before the GOP and in the ring, has the time of the GOP.
+        let expected = [100_000, 100_000, 100_040, 5000, 5040, 5080];
+        assert_eq!(times[times.len() - 6..], expected, "{format:?} {times:?}");
+    }
+}
+
+#[test]
+fn a_paced_viewer_gets_one_message_at_a_time() {
+    let mut scene = Scene::new(true, false, Format::RTMP);
+    let policy = scene.wheel.source.policy();
+    let send_min_interval = Duration::from_millis(10);
+    scene.wheel.source.set_policy(Policy { send_min_interval, ..policy });
+    for (time, payload) in [(0, &KEY), (40, &INTER), (80, &INTER)] {
+        scene.push(TagKind::Video, time, payload);
+    }
+    scene.join();
+    let mut counts = Vec::new();
+    loop {
+        let player = scene.conn.player.as_mut().unwrap();
+        (player.single, player.sent) = (true, false);
+        if scene.send() == Pumped::Done {
+            break;
+        }
+        while (scene.received.len() as u64) < scene.conn.taken {
+            scene.read();
+        }
+        counts.push(scene.messages().len());
+    }
+    assert_eq!(counts, [1, 2, 3]);
 }
 
 /// A viewer that has got a part of a large keyframe.
