@@ -33,6 +33,7 @@
 )]
 #![allow(clippy::match_bool, reason = "two named arms read better than if-else chains of expressions")]
 
+pub mod addresses;
 pub mod amf0;
 pub mod children;
 pub mod cli;

@@ -164,6 +164,44 @@ fn sighup_and_the_script_reload() {
     assert_eq!(script(dir.path(), "stop").status.code(), Some(0));
 }
 
+/// A process that is not this one's child.
+struct Orphan(String);
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.trim()).stderr(Stdio::null()).status();
+    }
+}
+
+/// A shell that starts the server as its own child is killed: with `asprocess` the server follows.
+#[test]
+fn the_server_ends_with_its_parent_where_it_is_told_to() {
+    for follows in [true, false] {
+        let (dir, port) = installed(if follows { "asprocess on;" } else { "" });
+        let script = "\"$0\" -c conf/srs.conf & echo $! > child; wait";
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", script, PROGRAM])
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut shell = Reaped(shell.spawn().unwrap());
+        wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let orphan = Orphan(std::fs::read_to_string(dir.path().join("child")).unwrap());
+        shell.0.kill().unwrap();
+        shell.0.wait().unwrap();
+        let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        if follows {
+            wait_until("it is gone", || !listens());
+        } else {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            assert!(listens(), "it goes on without a parent");
+            drop(orphan);
+            wait_until("it is gone", || !listens());
+        }
+    }
+}
+
 #[test]
 fn a_port_that_is_taken_is_named() {
     let (dir, port) = installed("");

@@ -99,3 +99,37 @@ fn an_flv_file_starts_at_a_byte_behind_its_headers() {
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
     }
 }
+
+#[test]
+fn a_mount_of_a_vhost_has_its_folder_and_guards_what_is_written_there() {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["sub", "hls/live"] {
+        std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+    }
+    for file in ["a b.txt", "sub/index.html", "hls/live/s.m3u8", "hls/live/s-1.ts"] {
+        std::fs::write(dir.path().join(file), file).unwrap();
+    }
+    let path = dir.path().display();
+    let vhost = format!(
+        "http_static {{ enabled on; mount [vhost]/files; dir {path}; }} security {{ enabled on; deny play all; }}
+         hls {{ enabled on; hls_path {path}/hls; }}"
+    );
+    let server = TestServer::start(&vhost, "");
+    std::fs::write(server.dir.path().join("root.txt"), "root").unwrap();
+    for (path, status, body) in [
+        ("/files/a%20b.txt", "200", "a b.txt"),
+        ("/files/sub/", "200", "sub/index.html"),
+        ("/root.txt", "200", "root"),
+        ("/files/root.txt", "404", ""),
+        ("/a%20b.txt", "404", ""),
+        ("/files/../root.txt", "404", ""),
+        ("/files/%2e%2e/root.txt", "404", ""),
+        ("/files/hls/live/s.m3u8", "403", ""),
+    ] {
+        let (head, found) = get(&server, "GET", path, "");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
+        assert!(body.is_empty() || found == body.as_bytes(), "{path}");
+    }
+    let (head, _) = get(&server, "GET", "/files/sub?a=1", "");
+    assert!(head.to_lowercase().contains("location: /files/sub/?a=1\r\n"), "{head}");
+}

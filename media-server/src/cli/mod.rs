@@ -2,6 +2,7 @@
 
 mod container;
 mod load;
+mod parent;
 mod publish;
 mod quit;
 mod resolve;

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use super::parent::Parent;
 use super::{Failure, container, quit, say};
 use crate::children;
 use crate::conf::{Settings, support};
@@ -56,8 +57,25 @@ pub(super) fn run(path: &Path, settings: Settings, version: Version) -> Result<E
     let (sender, signals) = mpsc::channel();
     let watching = sender.clone();
     let mut source = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1])?;
+    let mut parent = None;
+    if settings.root.on("asprocess") {
+        source.add_signal(SIGUSR2)?;
+        parent = Parent::watch()?;
+        // It may have ended before it was watched.
+        if parent.is_some_and(Parent::is_gone) {
+            return Err("asprocess: the process that started this one has ended".into());
+        }
+    }
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in source.forever() {
+            let signal = match signal {
+                SIGUSR2 if parent.is_some_and(Parent::is_gone) => {
+                    tracing::warn!("asprocess: the process that started this one has ended");
+                    SIGINT
+                }
+                SIGUSR2 => continue,
+                signal => signal,
+            };
             if sender.send(signal).is_err() {
                 return;
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::cluster::{self, Cluster};
 use super::{Directive, Fault};
+use crate::addresses;
 use crate::children::exec::{self, Exec};
 use crate::children::ingest::Ingest;
 use crate::dvr::Dvr;
@@ -14,6 +15,7 @@ use crate::hls::Hls;
 use crate::hooks::Hooks;
 use crate::http::heartbeat::Heartbeat;
 use crate::http::secret::Place;
+use crate::http::statics::HttpStatic;
 use crate::http::{context, guard};
 use crate::limits::Limits;
 use crate::log;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub log: log::Settings,
     /// `heartbeat`, where enabled.
     pub heartbeat: Option<Heartbeat>,
+    /// `stats.network`: which of [`addresses::own`] the heartbeat tells.
+    pub network: usize,
     /// `stats.disk`: the disks that summaries tell about.
     pub disks: Vec<String>,
     /// `ff_log_dir`.
@@ -160,6 +164,8 @@ pub struct Vhost {
     pub http_remux: Option<String>,
     /// `http_remux.fast_cache`, for a mount of audio alone.
     pub fast_cache: Duration,
+    /// `http_static`, where enabled.
+    pub http_static: Option<HttpStatic>,
     /// `security`.
     pub security: Security,
     /// `refer`.
@@ -228,6 +234,7 @@ pub fn read(root: Directive) -> Result<Settings, Fault> {
         daemon: root.not_off("daemon"),
         log: log::Settings::read(&root)?,
         heartbeat: root.get("heartbeat").map(Heartbeat::read).transpose()?.flatten(),
+        network: network(&root)?,
         disks: disks(&root),
         ff_log_dir: root.value("ff_log_dir").unwrap_or("./objs").into(),
         ff_log_level: root.value("ff_log_level").unwrap_or("info").into(),
@@ -335,6 +342,7 @@ fn vhost(block: &Directive, root: &Directive) -> Result<Vhost, Fault> {
         normal_timeout: Duration::from_millis(number(publish, "normal_timeout", 5_000u64)?),
         http_remux: mount,
         fast_cache,
+        http_static: HttpStatic::read(block.get("http_static"), name),
         security: Security::read(block.get("security"))?,
         refer: Refer::read(block.get("refer")),
         hooks: Arc::new(Hooks::read(block.get("http_hooks"))),
@@ -351,6 +359,20 @@ fn vhost(block: &Directive, root: &Directive) -> Result<Vhost, Fault> {
         exec: exec::read(block.get("exec"))?,
         dvr: block.get("dvr").map(|dvr| Dvr::read(dvr, utc)).transpose()?.flatten(),
     })
+}
+
+/// The index of `stats.network`, which must exist.
+fn network(root: &Directive) -> Result<usize, Fault> {
+    let Some(stats) = root.get("stats") else { return Ok(0) };
+    let index: usize = number(stats, "network", 0)?;
+    // The default is right whatever there is.
+    let count = if index == 0 { 1 } else { addresses::own().len() };
+    if index >= count {
+        let message =
+            format!("stats.network is {index}, but this machine has {count} addresses: 0 is the first");
+        return Err(Fault::new(line_of(stats, "network"), message));
+    }
+    Ok(index)
 }
 
 /// The disks of `stats`.
@@ -438,6 +460,13 @@ fn address(text: &str, line: usize) -> Result<SocketAddr, Fault> {
 #[cfg(test)]
 mod tests {
     use crate::conf::from_text;
+
+    #[test]
+    fn an_address_that_is_not_there_is_refused() {
+        assert_eq!(from_text("listen 1935; stats { network 0; }").unwrap().network, 0);
+        let fault = from_text("listen 1935;\nstats {\n network 100000; }").unwrap_err();
+        assert!(fault.line == 3 && fault.message.starts_with("stats.network is 100000, but"), "{fault:?}");
+    }
 
     #[test]
     fn defaults_are_those_of_srs() {

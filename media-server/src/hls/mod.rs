@@ -66,6 +66,8 @@ pub struct Hls {
     pub utc: bool,
     /// How many bytes of a segment on_hls_notify fetches.
     pub notify_bytes: usize,
+    /// `hls_vcodec vn` leaves video out.
+    pub video: bool,
     /// The playlist is given through a master with a context of its own for each player.
     pub ctx: bool,
     /// Segments of streams that not everybody may play carry that context. (In SRS 5 all do, and it is for counting;
@@ -109,6 +111,7 @@ impl Hls {
             dts_directly: block.not_off("hls_dts_directly"),
             utc,
             notify_bytes: settings::number(block, "hls_nb_notify", 64usize)?,
+            video: block.value("hls_vcodec") != Some("vn"),
             ctx: block.not_off("hls_ctx"),
             ts_ctx: block.not_off("hls_ts_ctx"),
         };

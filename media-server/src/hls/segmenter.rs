@@ -40,6 +40,8 @@ pub struct Segmenter {
     audio_ratio: f64,
     longest: f64,
     wait_keyframe: bool,
+    /// Not `hls_vcodec vn`.
+    with_video: bool,
     config: Config,
     writer: Writer,
     open: Option<Open>,
@@ -62,6 +64,7 @@ impl Segmenter {
             audio_ratio: conf.audio_ratio,
             longest: conf.target() * 2.0,
             wait_keyframe: conf.wait_keyframe,
+            with_video: conf.video,
             config: Config::default(),
             writer: Writer::default(),
             open: None,
@@ -97,6 +100,9 @@ impl Segmenter {
 
     /// Takes a message; gives the segment that ended before it. `timestamp` in milliseconds.
     pub fn push(&mut self, kind: TagKind, timestamp: i64, payload: &[u8]) -> Option<Finished> {
+        if kind == TagKind::Video && !self.with_video {
+            return None;
+        }
         let role = flv::role(kind, payload);
         if role == Role::SequenceHeader {
             let before = self.config.clone();
@@ -258,6 +264,22 @@ mod tests {
             .map(|segment| segment.duration)
             .collect();
         assert_eq!(finished, [4.0, 4.0, 4.0, 4.0]);
+    }
+
+    #[test]
+    fn video_is_left_out_where_the_vhost_says_so() {
+        let mut segmenter = Segmenter::new(&Hls { video: false, ..conf() });
+        segmenter.push(TagKind::Video, 0, &VIDEO);
+        segmenter.push(TagKind::Audio, 0, &[0xaf, 0, 0x12, 0x10]);
+        let mut finished = Vec::new();
+        for index in 0..1000 {
+            let picture = if index % 50 == 0 { &KEY } else { &INTER };
+            finished.extend(segmenter.push(TagKind::Video, index * 20, picture));
+            finished.extend(segmenter.push(TagKind::Audio, index * 20, &[0xaf, 1, 5]));
+        }
+        assert_eq!(segmenter.config.video(), None);
+        let durations: Vec<f64> = finished.iter().map(|segment| segment.duration).collect();
+        assert_eq!(durations, [4.0, 4.0, 4.0, 4.0], "as of audio alone");
     }
 
     /// The durations of segments of audio, with a keyframe at those times of 0 to 20 s.

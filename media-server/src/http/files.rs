@@ -10,7 +10,8 @@ use axum::response::Response;
 use hyper::body::Body as _;
 use tower_http::services::ServeDir;
 
-use super::hls::Hls;
+use super::hls::{Hls, host_of};
+use super::statics::{self, Folder};
 use super::viewers;
 use super::{Peer, answer, pages, vod};
 use crate::hls::names;
@@ -58,7 +59,9 @@ async fn file(server: &Arc<Server>, hls: &Hls, request: Request<Body>) -> Respon
     let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
         return answer::text_answer(&server.signature, StatusCode::INTERNAL_SERVER_ERROR, false);
     };
-    let mut response = match hls.answer(&settings, peer.ip(), request.uri(), request.headers(), &path).await {
+    let folder = statics::find(&settings, &http.dir, host_of(request.uri(), request.headers()), &path);
+    let given = hls.answer(&settings, peer.ip(), request.uri(), request.headers(), &path, &folder).await;
+    let mut response = match given {
         Ok(Some(body)) => {
             let mut response = Response::new(Body::from(body));
             let kind = content_type(&path).unwrap_or("application/octet-stream");
@@ -66,7 +69,7 @@ async fn file(server: &Arc<Server>, hls: &Hls, request: Request<Body>) -> Respon
             response
         }
         Ok(None) => {
-            let Some(response) = from_folder(&http.dir, request, &path).await else {
+            let Some(response) = from_folder(&folder, request).await else {
                 let none = || answer::text_answer(&server.signature, StatusCode::NOT_FOUND, false);
                 return own_index.unwrap_or_else(none);
             };
@@ -91,10 +94,16 @@ fn length(response: &Response) -> u64 {
 }
 
 /// A file of the folder; none when there is no such file.
-async fn from_folder(dir: &std::path::Path, mut request: Request<Body>, path: &str) -> Option<Response> {
+async fn from_folder(folder: &Folder<'_>, mut request: Request<Body>) -> Option<Response> {
     // ServeDir refuses every path that leaves the folder and answers ranges.
-    let mut files = ServeDir::new(dir);
-    let sought = match vod::start(path, request.uri().query()) {
+    let mut files = ServeDir::new(folder.dir);
+    let asked = request.uri().clone();
+    if folder.mounted
+        && let Some(inner) = statics::inner(folder, &asked)
+    {
+        *request.uri_mut() = inner;
+    }
+    let sought = match vod::start(&folder.path, request.uri().query()) {
         Some(start) => {
             let (method, uri) = (request.method().clone(), request.uri().clone());
             vod::seek(&files, &method, &uri, start).await
@@ -107,8 +116,11 @@ async fn from_folder(dir: &std::path::Path, mut request: Request<Body>, path: &s
         None => files.try_call(request).await.map(|found| found.map(Body::new)),
     };
     let mut response = found.ok().filter(|response| response.status() != StatusCode::NOT_FOUND)?;
-    if let Some(kind) = content_type(path) {
+    if let Some(kind) = content_type(&folder.path) {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    if folder.mounted {
+        statics::redirect(&mut response, &asked);
     }
     Some(response)
 }

@@ -1,6 +1,5 @@
 //! `heartbeat`: the server tells a service that it is there, again and again.
 
-use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::api;
 use super::process::Usage;
+use crate::addresses;
 use crate::conf::{Directive, Fault, settings};
 use crate::http_client;
 use crate::server::Server;
@@ -76,19 +76,16 @@ pub(super) async fn run(server: Arc<Server>) {
 
 /// What SRS tells.
 fn body(server: &Server, heartbeat: &Heartbeat, usage: &Usage) -> Value {
-    let mut body = json!({ "device_id": heartbeat.device_id, "ip": own_address() });
+    let mut body = json!({ "device_id": heartbeat.device_id, "ip": own_address(server.settings().network) });
     if heartbeat.summaries {
         body["summaries"] = json!({ "data": api::summaries(server, usage) });
     }
     body
 }
 
-/// The address that others see this machine at; no packet is sent for that.
-fn own_address() -> String {
-    let socket = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-        // Any address that only the default route leads to.
-        socket.connect("192.0.2.1:9")?;
-        socket.local_addr()
-    });
-    socket.map_or_else(|_| "127.0.0.1".to_owned(), |address| address.ip().to_string())
+/// The address that `stats.network` chooses; interfaces may have gone since that was read.
+fn own_address(index: usize) -> String {
+    let own = addresses::own();
+    let ip = index.checked_rem(own.len()).map(|index| own[index]);
+    ip.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string())
 }

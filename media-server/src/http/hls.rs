@@ -3,7 +3,7 @@
 
 use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 
 use super::files::{M3U8, content_type};
 use super::proxy::{Asks, Lack, Proxy};
+use super::statics::{self, Folder};
 use super::viewers::judges::{self, Place};
 use super::viewers::{self, Admission, Refused, Visit};
 use super::volume::{Stalled, Volumes};
@@ -39,6 +40,8 @@ struct Asked<'a> {
     named: Option<&'a Vhost>,
     uri: &'a Uri,
     visit: Visit<'a>,
+    /// Where its file is looked for, if it is no other server's.
+    folder: &'a Folder<'a>,
 }
 
 impl Hls {
@@ -47,7 +50,7 @@ impl Hls {
         Hls { server, proxy: Proxy::default(), volumes: Volumes::new() }
     }
 
-    /// The file; none when the folder's may be given as it is. `path` is the request's, cleaned.
+    /// The file; none when the one of `folder` may be given as it is. `path` is the request's, cleaned.
     pub(super) async fn answer(
         &self,
         settings: &Settings,
@@ -55,6 +58,7 @@ impl Hls {
         uri: &Uri,
         headers: &HeaderMap,
         path: &str,
+        folder: &Folder<'_>,
     ) -> Result<Option<Bytes>, StatusCode> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let visit = Visit {
@@ -64,7 +68,7 @@ impl Hls {
             agent: text(header::USER_AGENT),
             referer: text(header::REFERER),
         };
-        let asked = Asked { settings, named: vhost_of(settings, uri, headers), uri, visit };
+        let asked = Asked { settings, named: settings.vhost(host_of(uri, headers)), uri, visit, folder };
         let given = match content_type(path) == Some(M3U8) {
             true => self.playlist(asked).await,
             false => self.part(asked).await,
@@ -82,7 +86,7 @@ impl Hls {
     }
 
     async fn playlist(&self, asked: Asked<'_>) -> Result<Option<Bytes>, Refused> {
-        let Asked { settings, named: Some(named), visit, .. } = asked else { return Ok(None) };
+        let Asked { settings, named: Some(named), visit, folder, .. } = asked else { return Ok(None) };
         let server = &self.server;
         if let Some(path) = Proxy::concerns(server, named, visit.path) {
             let judges = judges::of_playlist(server, settings, named, &path, Place::Elsewhere);
@@ -96,6 +100,13 @@ impl Hls {
                 }
             }
         }
+        let mounted = if folder.mounted { self.written_path(settings, folder).await? } else { None };
+        let path = match (&mounted, folder.mounted) {
+            (Some(path), _) => path,
+            (None, false) => visit.path,
+            (None, true) => return Ok(None),
+        };
+        let (visit, asked) = (Visit { path, ..visit }, Asked { visit: Visit { path, ..visit }, ..asked });
         // Only what this server wrote: a player of another's files gets them as they are.
         let mut written = Vec::new();
         for judge in judges::of_playlist(server, settings, named, visit.path, Place::Here) {
@@ -141,7 +152,7 @@ impl Hls {
         admission: Admission,
         body: Option<Bytes>,
     ) -> Result<Option<Bytes>, Refused> {
-        let Asked { settings, uri, visit, .. } = asked;
+        let Asked { uri, visit, folder, .. } = asked;
         let context = admission.context.clone();
         admission.enter(&self.server)?;
         let Some(context) = context else { return Ok(body) };
@@ -152,16 +163,15 @@ impl Hls {
         if !judges::is_guarded(judge) {
             return Ok(body);
         }
-        let body = match (body, &settings.http_server) {
-            (Some(body), _) => body,
-            (None, Some(http)) => {
-                let file = http.dir.join(visit.path.trim_start_matches('/'));
+        let body = match body {
+            Some(body) => body,
+            None => {
+                let file = folder.file();
                 match self.ask(move || read(&file)).await? {
                     Some(body) => body,
                     None => return Ok(None),
                 }
             }
-            (None, None) => return Ok(None),
         };
         let segments = judge.hls.as_ref().is_none_or(|hls| hls.ts_ctx);
         Ok(Some(match std::str::from_utf8(&body) {
@@ -172,7 +182,7 @@ impl Hls {
 
     /// A segment, a key or any other file.
     async fn part(&self, asked: Asked<'_>) -> Result<Option<Bytes>, Refused> {
-        let Asked { settings, named, visit, .. } = asked;
+        let Asked { settings, named, visit, folder, .. } = asked;
         let server = &self.server;
         let remote = named.and_then(|named| Some((named, Proxy::concerns(server, named, visit.path)?)));
         if let Some((named, path)) = remote {
@@ -192,11 +202,20 @@ impl Hls {
                 Err(lack) => refuse(lack)?,
             }
         }
-        if let Some(http) = &settings.http_server {
-            let file = http.dir.join(visit.path.trim_start_matches('/'));
-            viewers::key(server, &self.volumes, file, visit).await?;
-        }
+        viewers::key(server, &self.volumes, folder.file(), visit).await?;
         Ok(None)
+    }
+
+    /// The path of a mount's file as its writer knows it; none when it is no file of HLS.
+    async fn written_path(
+        &self,
+        settings: &Settings,
+        folder: &Folder<'_>,
+    ) -> Result<Option<String>, Refused> {
+        let folders: Vec<PathBuf> =
+            settings.vhosts.iter().filter_map(|vhost| Some(vhost.hls.as_ref()?.path.clone())).collect();
+        let file = folder.file();
+        self.ask(move || statics::written_path(&file, &folders)).await
     }
 
     async fn ask<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
@@ -221,9 +240,8 @@ fn read(file: &Path) -> Option<Bytes> {
     (read as u64 <= MAX_PLAYLIST).then(|| body.into())
 }
 
-/// The vhost that a request means: a parameter, else its host.
-fn vhost_of<'a>(settings: &'a Settings, uri: &Uri, headers: &HeaderMap) -> Option<&'a Vhost> {
+/// The vhost's name that a request says: a parameter, else its host.
+pub(super) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let host = crate::rtmp::url::host_of(host);
-    settings.vhost(answer::query(uri.query(), "vhost").unwrap_or(host))
+    answer::query(uri.query(), "vhost").unwrap_or(crate::rtmp::url::host_of(host))
 }

@@ -20,6 +20,7 @@ mod playlist;
 mod process;
 mod proxy;
 pub mod secret;
+pub mod statics;
 pub mod viewers;
 mod vod;
 mod volume;
