@@ -34,6 +34,6 @@ mod tests {
     fn there_are_some_and_the_first_is_ipv4() {
         let own = own();
         assert!(own.first().is_some_and(IpAddr::is_ipv4), "{own:?}");
-        assert!(own.iter().is_sorted_by_key(|ip| ip.is_ipv6()));
+        assert!(own.iter().is_sorted_by_key(IpAddr::is_ipv6));
     }
 }

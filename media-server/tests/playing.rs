@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::{TestServer, wait_until};
+use media_server::amf0::{Value, encode_all};
 use media_server::flv::TagKind;
 use media_server::rtmp::client::{Client, Event, Intent};
 use media_server::rtmp::url::Target;
@@ -38,7 +39,7 @@ impl Peer {
     }
 
     fn read(&mut self) {
-        let mut buffer = [0; 1 << 16];
+        let mut buffer = vec![0; 1 << 16];
         let count = self.stream.read(&mut buffer).unwrap();
         assert!(count > 0, "the server closed");
         let (mut input, mut out) = (&buffer[..count], Vec::new());
@@ -78,7 +79,9 @@ fn publisher(server: &TestServer, start: u32, frames: u32) -> Peer {
     let mut peer = Peer::connect(&server.rtmp("live/s"), Intent::Publish);
     let frame = |index| [if index == 0 { 0x17 } else { 0x27 }, 1, 0, 0, 0, 1];
     let gop: Vec<_> = (0..frames).map(|index| (start + index * 40, frame(index))).collect();
-    peer.send(&[(TagKind::Video, start, &HEADER)]);
+    let fields = Value::Object(vec![("bravo_atc".to_owned(), Value::string("true"))]);
+    let metadata = encode_all(&[Value::string("@setDataFrame"), Value::string("onMetaData"), fields]);
+    peer.send(&[(TagKind::Script, 0, &metadata), (TagKind::Video, start, &HEADER)]);
     for (time, payload) in &gop {
         peer.send(&[(TagKind::Video, *time, payload)]);
     }
@@ -107,9 +110,12 @@ fn messages_keep_the_least_interval() {
 
 #[test]
 fn absolute_time_is_passed_on() {
-    let server = TestServer::start("play { atc on; }", "");
-    let _publisher = publisher(&server, 90_000_000, 3);
-    let mut player = Peer::connect(&server.rtmp("live/s"), Intent::Play);
-    let times: Vec<u32> = player.wait_for(TagKind::Video, 4).iter().map(|(time, _)| *time).collect();
-    assert_eq!(times, [90_000_000, 90_000_000, 90_000_040, 90_000_080]);
+    // The publisher's metadata ask for it.
+    for (play, start) in [("atc on;", 90_000_000), ("atc_auto on;", 90_000_000), ("", 0)] {
+        let server = TestServer::start(&format!("play {{ {play} }}"), "");
+        let _publisher = publisher(&server, 90_000_000, 3);
+        let mut player = Peer::connect(&server.rtmp("live/s"), Intent::Play);
+        let times: Vec<u32> = player.wait_for(TagKind::Video, 4).iter().map(|(time, _)| *time).collect();
+        assert_eq!(times, [start, start, start + 40, start + 80], "{play}");
+    }
 }

@@ -76,6 +76,24 @@ pub fn role(kind: TagKind, payload: &[u8]) -> Role {
     }
 }
 
+/// The number of the track whose decoder configuration a payload is, where that is not the first track: Enhanced RTMP
+/// numbers them from 0.
+pub fn further_track(kind: TagKind, payload: &[u8]) -> Option<u8> {
+    let (first, rest) = payload.split_first()?;
+    let track = match kind {
+        TagKind::Video if first & 0x80 != 0 => {
+            let (kind, rest) = enhanced::skip_modifiers(first & 0x0f, rest)?;
+            enhanced::video_track(kind, rest)?
+        }
+        TagKind::Audio if first >> 4 == 9 => {
+            let (kind, rest) = enhanced::skip_modifiers(first & 0x0f, rest)?;
+            enhanced::audio_track(kind, rest)?
+        }
+        _ => return None,
+    };
+    (track.id != 0 && track.packet_type == enhanced::SEQUENCE_START).then_some(track.id)
+}
+
 /// onMetaData as it is passed on: without `@setDataFrame` and `duration`, with `server` and `server_version`; none
 /// when the payload is another script tag.
 pub fn relayed_metadata(payload: &[u8], signature: &str, version: &str) -> Option<Vec<u8>> {
@@ -188,6 +206,23 @@ mod tests {
         assert_eq!(audio_role(&[0xaf, 0, 0x12]), Role::SequenceHeader);
         assert_eq!(audio_role(&[0xaf, 1, 0x12]), Role::Frame);
         assert_eq!(audio_role(&[0x2f, 0]), Role::Frame);
+    }
+
+    #[test]
+    fn headers_of_further_tracks_are_known() {
+        let cases: [(TagKind, &[u8], Option<u8>); 8] = [
+            (TagKind::Audio, b"\x95\x00mp4a\x01\x12", Some(1)),
+            (TagKind::Audio, b"\x95\x00mp4a\x00\x12", None),
+            (TagKind::Audio, b"\x95\x01mp4a\x01\x12", None),
+            (TagKind::Audio, b"\x90mp4a\x12", None),
+            (TagKind::Audio, b"\xaf\x00\x12", None),
+            (TagKind::Video, b"\x96\x00avc1\x03\x01", Some(3)),
+            (TagKind::Video, b"\xa6\x01avc1\x03\x01", None),
+            (TagKind::Video, b"\x96\x00av", None),
+        ];
+        for (kind, payload, expected) in cases {
+            assert_eq!(further_track(kind, payload), expected, "{payload:x?}");
+        }
     }
 
     #[test]

@@ -146,6 +146,11 @@ impl Builder {
         self.chunk_size = size;
     }
 
+    /// Timestamps are the publisher's.
+    pub(super) fn is_absolute(&self) -> bool {
+        self.absolute
+    }
+
     /// Timestamps are the publisher's from now on, or not any more: nothing must be collected.
     pub(super) fn set_absolute(&mut self, absolute: bool) {
         self.absolute = absolute;

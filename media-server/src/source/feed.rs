@@ -92,7 +92,7 @@ impl Source {
             return false;
         }
         self.complete(&mut state);
-        let absolute = state.absolute;
+        let absolute = state.builder.is_absolute();
         state.begin_time(absolute);
         state.resumed = true;
         true

@@ -8,6 +8,7 @@
 mod batch;
 mod clock;
 mod feed;
+mod headers;
 mod mix;
 mod reader;
 mod registry;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use batch::{Batch, Builder, Frame, SCRIPT, chunk_stream, kind_bit};
 pub use clock::Clock;
+pub use headers::{Headers, MAX_TRACKS, Track};
 pub use reader::{MAX_HELD, Reader};
 pub use registry::Sources;
 pub use remux::{Layout, Remux};
@@ -40,17 +42,6 @@ pub const MAX_RING: usize = 32 << 20;
 pub const MAX_HEADER: usize = 64 << 10;
 /// After so many audio messages without video a stream counts as audio only, and its GOP is not kept (SRS).
 const PURE_AUDIO: u32 = 115;
-
-/// What a player needs before the first frame.
-#[derive(Debug, Default, Clone)]
-pub struct Headers {
-    /// onMetaData.
-    pub metadata: Option<Arc<[u8]>>,
-    /// Video's sequence header.
-    pub video: Option<Arc<[u8]>>,
-    /// Audio's sequence header.
-    pub audio: Option<Arc<[u8]>>,
-}
 
 /// How a vhost wants its streams kept.
 #[expect(clippy::struct_excessive_bools, reason = "they are the file's switches")]
@@ -124,8 +115,6 @@ struct State {
     builder: Builder,
     opened: Option<Instant>,
     clock: Clock,
-    /// `atc` is in effect.
-    absolute: bool,
     headers: Arc<Headers>,
     /// The last sequence headers that players got, of whatever publisher.
     told: Headers,
@@ -204,7 +193,6 @@ impl Source {
             builder: Builder::new(policy.chunk_size),
             opened: None,
             clock: Clock::default(),
-            absolute: false,
             headers: Arc::default(),
             told: Headers::default(),
             mix: Mix::default(),
@@ -352,16 +340,14 @@ impl Source {
 
     /// Passes the publisher's timestamps on from now on, or goes on from the last one.
     fn set_absolute(&self, state: &mut State, absolute: bool) {
-        if state.absolute == absolute {
+        if state.builder.is_absolute() == absolute {
             return;
         }
         self.seal(state);
-        match absolute {
-            true => state.begin_time(true),
-            false => {
-                state.absolute = false;
-                state.builder.set_absolute(false);
-            }
+        if absolute {
+            state.begin_time(true);
+        } else {
+            state.builder.set_absolute(false);
         }
     }
 
@@ -398,6 +384,12 @@ impl Source {
                 self.seal(state);
                 state.gop_start = None;
             }
+        } else if let Some(track) = flv::further_track(kind, payload) {
+            if payload.len() > MAX_HEADER {
+                self.warn_of_header(state, kind, payload.len());
+                return;
+            }
+            Arc::make_mut(&mut state.headers).keep_track(kind, track, payload);
         } else {
             state.started = true;
         }
@@ -419,7 +411,7 @@ impl Source {
         let timestamp = match kind {
             TagKind::Script => state.clock.now(),
             TagKind::Audio | TagKind::Video => {
-                let jitter = if state.absolute { TimeJitter::Off } else { state.policy.jitter };
+                let jitter = if state.builder.is_absolute() { TimeJitter::Off } else { state.policy.jitter };
                 state.clock.correct(jitter, kind, timestamp)
             }
         };
@@ -486,16 +478,6 @@ impl Source {
     }
 }
 
-impl Headers {
-    fn slot(&mut self, kind: TagKind) -> &mut Option<Arc<[u8]>> {
-        match kind {
-            TagKind::Script => &mut self.metadata,
-            TagKind::Video => &mut self.video,
-            TagKind::Audio => &mut self.audio,
-        }
-    }
-}
-
 impl State {
     /// What comes next has another connection's time. Where players are not to get just that, it counts as the frame
     /// after the last one.
@@ -504,7 +486,6 @@ impl State {
             true => self.clock = Clock::default(),
             false => self.clock.discontinue(),
         }
-        self.absolute = absolute;
         self.builder.set_absolute(absolute);
     }
 

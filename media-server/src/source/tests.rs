@@ -104,6 +104,29 @@ fn a_new_sequence_header_ends_the_cached_gop() {
 }
 
 #[test]
+fn headers_of_further_tracks_are_kept_up_to_a_number() {
+    let source = source();
+    source.hold();
+    source.publish();
+    let header = |track: u8, version: u8| [b"\x95\x00mp4a".as_slice(), &[track, version]].concat();
+    for track in 1..=MAX_TRACKS as u8 + 2 {
+        push(&source, TagKind::Audio, 0, &header(track, 0));
+    }
+    push(&source, TagKind::Audio, 0, &header(2, 7));
+    let mut view = View::default();
+    source.sync(0, Some(0), &mut view, Instant::now());
+    assert_eq!(view.join_at, None, "they are no frames");
+    let kept: Vec<Vec<u8>> = view.headers.all().map(|(_, header)| header.to_vec()).collect();
+    let mut expected: Vec<_> = (1..=MAX_TRACKS as u8).map(|track| header(track, 0)).collect();
+    expected[1] = header(2, 7);
+    assert_eq!(kept, expected);
+    assert_eq!(ring(&source).len(), MAX_TRACKS + 3, "all of them are passed on");
+    source.unpublish();
+    source.sync(0, Some(0), &mut view, Instant::now());
+    assert_eq!(view.headers.all().count(), 0);
+}
+
+#[test]
 fn headers_that_are_too_large_are_left_out() {
     let source = source();
     source.publish();

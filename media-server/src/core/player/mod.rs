@@ -18,7 +18,7 @@ use std::time::Instant;
 pub(super) use format::{Container, Format, Framing};
 
 use super::conn::Conn;
-use crate::flv::{TagKind, file_header, push_tag};
+use crate::flv::{file_header, push_tag};
 use crate::rtmp::{STREAM_ID, chunk};
 use crate::source::{Batch, Remux, SCRIPT, Source, View, chunk_stream, kind_bit};
 
@@ -198,7 +198,6 @@ impl Player {
             Container::Remuxed(remux) if !again => body.extend_from_slice(remuxed::head(remux)),
             _ => {}
         }
-        let headers = &view.headers;
         let at_join = view.get(at).map(|batch| batch.frames[0].timestamp);
         let newest = || view.batches.back().map(|batch| batch.last_timestamp);
         let time = match absolute {
@@ -207,12 +206,7 @@ impl Player {
             false => at_join.or_else(newest).filter(|_| again),
         };
         let time = time.map_or(0, |time| self.time(absolute, time));
-        for (kind, payload) in [
-            (TagKind::Script, &headers.metadata),
-            (TagKind::Audio, &headers.audio),
-            (TagKind::Video, &headers.video),
-        ] {
-            let Some(payload) = payload else { continue };
+        for (kind, payload) in view.headers.all() {
             match self.format.container {
                 Container::Rtmp => {
                     let stream = chunk_stream(kind);
@@ -242,7 +236,8 @@ fn first_time(view: &View, at: u64) -> Option<i64> {
     let mut seen = 0;
     let mut least = None;
     for frame in (at..view.head()).filter_map(|sequence| view.get(sequence)).flat_map(|batch| &batch.frames) {
-        if seen & kind_bit(frame.kind) == 0 {
+        // Metadata that come before all have no time yet.
+        if (seen | SCRIPT) & kind_bit(frame.kind) == 0 {
             seen |= kind_bit(frame.kind);
             least = Some(least.map_or(frame.timestamp, |least: i64| least.min(frame.timestamp)));
         }

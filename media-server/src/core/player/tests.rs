@@ -9,7 +9,7 @@ use crate::conf::settings::TimeJitter;
 use crate::core::conn::Role;
 use crate::core::transport::Transport;
 use crate::core::wheel::Wheel;
-use crate::flv as flv_file;
+use crate::flv::{self as flv_file, TagKind};
 use crate::rtmp::chunk::Reader;
 use crate::rtmp::{OUT_CHUNK_SIZE, message_type};
 use crate::server::Service;
