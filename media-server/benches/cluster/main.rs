@@ -147,8 +147,8 @@ fn roll(system: &mut System, watched: Duration) -> Result<bool, Failure> {
                 row(&title, &outcome.seen, "", &outcome.complaints.join("; "))?;
                 continue;
             }
-            let clean = outcome.complaints.iter().all(String::is_empty);
-            let met = outcome.seen.failed == 0 && outcome.seen.missed.1 <= GOP && clean;
+            let met =
+                outcome.seen.failed == 0 && outcome.seen.missed.1 <= GOP && outcome.complaints.is_empty();
             all &= met;
             let reached = format!("{} {}", word(met), outcome.complaints.join("; "));
             row(

@@ -21,7 +21,7 @@ pub enum Level {
 pub struct Outcome {
     /// What players saw.
     pub seen: Seen,
-    /// What ffmpeg complained about at each edge, nothing where it saw a clean end; only where edges were restarted.
+    /// What ffmpeg complained about at edges where it saw no clean end; only where edges were restarted.
     pub complaints: Vec<String>,
 }
 
@@ -56,7 +56,9 @@ pub fn restart(
         if text.is_empty() && !output.status.success() {
             text = output.status.to_string();
         }
-        complaints.push(text);
+        if !text.is_empty() {
+            complaints.push(text);
+        }
     }
     Ok(Outcome { seen: audience.leave()?, complaints })
 }

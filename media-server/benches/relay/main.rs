@@ -36,9 +36,15 @@ use servers::Server;
 /// Why the benchmark can't go on.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// The defaults, and a vhost that sends at once, as SRS's realtime.conf has it.
-const VHOSTS: &str = "vhost __defaultVhost__ { http_remux { enabled on; mount [vhost]/[app]/[stream].flv; } }
-    vhost realtime { min_latency on; tcp_nodelay on; play { mw_latency 0; gop_cache off; queue_length 10; } }";
+/// The defaults, and a vhost that sends at once, as SRS's realtime.conf has it; both with this in `cluster`.
+fn vhosts(cluster: &str) -> String {
+    format!(
+        "vhost __defaultVhost__ {{ cluster {{ {cluster} }}
+             http_remux {{ enabled on; mount [vhost]/[app]/[stream].flv; }} }}
+         vhost realtime {{ cluster {{ {cluster} }} min_latency on; tcp_nodelay on;
+             play {{ mw_latency 0; gop_cache off; queue_length 10; }} }}"
+    )
+}
 
 /// Measures the server and prints a table.
 #[derive(Debug, Parser)]
@@ -67,6 +73,8 @@ enum Work {
     Rtmp(usize),
     /// Players of the realtime vhost, and as many of the default one beside.
     Realtime(usize, usize),
+    /// Players of an edge's default or realtime vhost, and as many of an origin alone.
+    Edge(usize, Option<&'static str>),
     /// Players of HTTP-FLV.
     Flv(usize),
     /// Players of HTTPS-FLV, and of HTTP-FLV as many by another server.
@@ -118,6 +126,13 @@ fn rows() -> Vec<Row> {
             "2,000 realtime, 5,000 others beside",
             Work::Realtime(2000, 5000),
             realtime(None, 50.0),
+        ),
+        row("edge-10000", "10,000 RTMP players of an edge", Work::Edge(10_000, None), Target::default()),
+        row(
+            "edge-realtime",
+            "1,000 realtime of an edge",
+            Work::Edge(1000, Some("realtime")),
+            Target::default(),
         ),
         row("flv-5000", "5,000 HTTP-FLV players", Work::Flv(5000), cpu(25.0, None)),
         row(
@@ -173,7 +188,7 @@ fn measure(row: &Row, options: &Options, media: &Path) -> Result<(), Failure> {
     let of = |count: usize| (count / options.divide.max(1)).max(usize::from(count > 0));
     let by = |count, by| Players { count: of(count), vhost: None, by };
     let rtmp = |count| by(count, By::Rtmp);
-    let ours = || Server::ours(VHOSTS);
+    let ours = || Server::ours(&vhosts(""));
     match row.work {
         Work::Beside(count) => {
             let own = scenario::players(&ours()?, media, &[rtmp(count)], window)?;
@@ -193,6 +208,15 @@ fn measure(row: &Row, options: &Options, media: &Path) -> Result<(), Failure> {
             }
             judge(row, &scenario::players(&ours()?, media, &kinds, window)?)
         }
+        Work::Edge(count, vhost) => {
+            let kinds = [Players { count: of(count), vhost, by: By::Rtmp }];
+            let origin = scenario::players(&ours()?, media, &kinds, window)?;
+            print(&row.title.replace("an edge", "an origin"), &origin, "", "")?;
+            let edge = scenario::players(&Server::edge(vhosts)?, media, &kinds, window)?;
+            let (target, met, reached) = compare(&origin, &edge, vhost.is_some());
+            let verdict = if options.divide > 1 { "tried out" } else { word(met && edge.failed == 0) };
+            print(row.title, &edge, target, &format!("{verdict}: {reached}"))
+        }
         Work::Flv(count) => judge(row, &scenario::players(&ours()?, media, &[by(count, By::Http)], window)?),
         Work::Tls(count) => {
             let plain = scenario::players(&ours()?, media, &[by(count, By::Http)], window)?;
@@ -210,6 +234,18 @@ fn measure(row: &Row, options: &Options, media: &Path) -> Result<(), Failure> {
         }
         Work::Idle => judge(row, &scenario::idle(&ours()?, window)?),
     }
+}
+
+/// What an edge may cost more than an origin with the same players, whether it does, and what it costs.
+fn compare(origin: &Figures, edge: &Figures, realtime: bool) -> (&'static str, bool, String) {
+    if realtime && let (Some(origin), Some(edge)) = (origin.latency, edge.latency) {
+        let (p50, p99) = (edge.0 - origin.0, edge.1 - origin.1);
+        let reached = format!("{p50:+.1} and {p99:+.1} ms");
+        return ("p50 and p99 ≤ 30 ms more than at the origin", p50.max(p99) <= 30.0, reached);
+    }
+    let (cpu, memory) = (edge.cpu() / origin.cpu(), edge.memory.0 / origin.memory.0);
+    let reached = format!("CPU {cpu:.2} times, memory {memory:.2}");
+    ("CPU and memory ≤ 1.1 times the origin's", cpu.max(memory) <= 1.1, reached)
 }
 
 fn judge(row: &Row, figures: &Figures) -> Result<(), Failure> {

@@ -79,7 +79,7 @@ pub fn players(
     for players in kinds {
         let mut command = Command::new(PROGRAM);
         command.args(["publish", "--loop", "--marks"]).arg(media);
-        let mut publisher = Process::start(command.arg(server.rtmp(0, "livestream", players.vhost)))?;
+        let mut publisher = Process::start(command.arg(server.publish("livestream", players.vhost)))?;
         publisher.wait_for_line("publishing", PATIENCE)?;
         publishers.push(publisher);
     }

@@ -25,6 +25,8 @@ pub struct Server {
     rtmp: u16,
     http: u16,
     https: u16,
+    /// Where its streams are published, when that is not here.
+    origin: Option<Box<Server>>,
     _folder: tempfile::TempDir,
 }
 
@@ -52,6 +54,14 @@ impl Server {
         let mut command = Command::new(PROGRAM);
         command.arg("-c").arg(file).current_dir(folder.path());
         Self::wait(Process::start(&mut command)?, [rtmp, http, https], folder)
+    }
+
+    /// This server as an edge, and an origin that it pulls from; `vhosts` makes the blocks of both, with what stands in
+    /// `cluster`.
+    pub fn edge(vhosts: impl Fn(&str) -> String) -> Result<Self, Failure> {
+        let origin = Self::ours(&vhosts(""))?;
+        let cluster = format!("mode remote; origin 127.0.0.1:{};", origin.rtmp);
+        Ok(Server { origin: Some(Box::new(origin)), ..Self::ours(&vhosts(&cluster))? })
     }
 
     /// nginx with the module rtmp as Debian builds it: one process, its defaults.
@@ -85,7 +95,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Server { process, rtmp, http, https, _folder: folder })
+        Ok(Server { process, rtmp, http, https, origin: None, _folder: folder })
     }
 
     /// The URL of a stream by RTMP at one of the addresses; `vhost` none is the default one.
@@ -93,6 +103,11 @@ impl Server {
         let address = addresses().nth(address % ADDRESSES).unwrap_or_default();
         let param = vhost.map_or(String::new(), |vhost| format!("?vhost={vhost}"));
         format!("rtmp://{address}:{}/live/{stream}{param}", self.rtmp)
+    }
+
+    /// The URL that a stream is published to.
+    pub fn publish(&self, stream: &str, vhost: Option<&str>) -> String {
+        self.origin.as_deref().unwrap_or(self).rtmp(0, stream, vhost)
     }
 
     /// The URL of a stream by HTTP-FLV.
