@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::Failure;
-use crate::system::{Seen, Server, System};
+use crate::system::{Seen, Server, System, wait_until};
 
 /// Which servers are restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,11 @@ pub fn restart(
         std::thread::sleep(between);
     }
     let mut complaints = Vec::new();
-    for recorder in recorders {
+    for mut recorder in recorders {
+        if let Err(error) = wait_until("ffmpeg has ended", || Ok(recorder.try_wait()?.is_some())) {
+            complaints.push(error.to_string());
+            recorder.kill()?;
+        }
         let output = recorder.wait_with_output()?;
         let mut text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         if text.is_empty() && !output.status.success() {

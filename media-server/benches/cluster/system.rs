@@ -81,7 +81,8 @@ fn bound(program: &str) -> Command {
     command
 }
 
-fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool, Failure>) -> Result<(), Failure> {
+/// Waits until a condition holds, longer than it takes on a busy machine.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool, Failure>) -> Result<(), Failure> {
     let until = Instant::now() + PATIENCE;
     while !condition()? {
         if Instant::now() >= until {
@@ -291,6 +292,8 @@ impl System {
         let mut children = Vec::new();
         for edge in &self.edges {
             let file = self.folder.path().join(format!("{}.flv", edge.name));
+            // An older one would say that it records before it does.
+            let _ = fs::remove_file(&file);
             let url = format!("rtmp://{}/live/stream{}", edge.host.ip(), self.size.streams);
             let mut command = bound("ffmpeg");
             command.args(["-hide_banner", "-v", "error", "-rw_timeout", "30000000", "-i", &url]);
