@@ -225,6 +225,9 @@ fn players_go_on_when_a_stream_moves() {
         let times = packets.filter_map(|line| line.split(',').nth(1)?.trim().parse::<u64>().ok());
         assert!(times.max().unwrap_or_default() > 7500, "eight seconds are played over the move: {text}");
     }
+    // The pull that brought the stream here before it moved has ended, and the publisher has not.
+    let streams = origins[1].ask("/api/v1/streams/");
+    assert_eq!(streams["streams"][0]["publish"]["active"], true, "{streams}");
 }
 
 #[test]

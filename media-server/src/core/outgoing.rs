@@ -216,7 +216,7 @@ impl Core {
         let mut good = outgoing.started.is_some_and(|since| self.now >= since + GOOD);
         if let Some(publisher) = conn.publisher.take() {
             good &= publisher.started;
-            publisher.source.stat.active.store(false, Ordering::Relaxed);
+            publisher.source.interrupt();
         }
         tracing::debug!(cid = %conn.id, "{} closed: {reason}", conn.peer);
         let _ = self.poll.registry().deregister(&mut conn.transport.socket);

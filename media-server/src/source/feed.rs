@@ -98,6 +98,15 @@ impl Source {
         true
     }
 
+    /// The connection of its pull has ended, for good or until the next. The statistics then have nobody who sends it,
+    /// unless that is a publisher who came here meanwhile.
+    pub fn interrupt(&self) {
+        let state = self.lock();
+        if state.feed != Feed::Publisher {
+            self.stat.active.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Begins publishing through this edge; false when somebody does already.
     pub fn begin_push(&self) -> bool {
         !self.pushed.swap(true, Ordering::AcqRel)
