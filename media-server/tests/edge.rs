@@ -14,11 +14,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::{TestServer, media, play, publish, wait_until};
+use media_server::amf0::Value;
 use media_server::flv::TagKind;
-use media_server::rtmp::chunk;
 use media_server::rtmp::client::{Client, Event, Intent};
 use media_server::rtmp::session::{self, Identity, Session};
 use media_server::rtmp::url::Target;
+use media_server::rtmp::{chunk, message_type};
 use media_server::server::Service;
 
 fn rtmp_port(server: &TestServer) -> u16 {
@@ -272,6 +273,46 @@ fn identity() -> Identity {
         id: "x".into(),
         server_id: "other".into(),
     }
+}
+
+/// Takes a player and has no stream for it: now and then it says what servers say around play.
+fn has_nothing(mut stream: TcpStream) {
+    let mut session = Session::new(1, 1);
+    let mut buffer = vec![0; 1 << 16];
+    let mut out = Vec::new();
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut plays = false;
+    loop {
+        let count = match stream.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(_) => 0,
+        };
+        let mut input = &buffer[..count];
+        while let Ok(Some(event)) = session.read(&mut input, &mut out) {
+            match event {
+                session::Event::Connect(_) => session.accept_connect(&mut out, &identity()),
+                session::Event::Play(_) => plays = true,
+                _ => {}
+            }
+        }
+        if plays {
+            let values = [Value::string("|RtmpSampleAccess"), Value::Bool(true), Value::Bool(true)];
+            chunk::on_stream(&mut out, message_type::DATA_AMF0, &values);
+        }
+        if stream.write_all(&std::mem::take(&mut out)).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_origin_that_has_nothing_is_left_for_the_next() {
+    let origin = TestServer::start("", "");
+    let _publisher = publish(&media(), &origin.rtmp("live/livestream"));
+    origin.wait_for_stream("livestream");
+    let edge = edge(&[odd_origin(has_nothing), rtmp_port(&origin)], "");
+    Viewer::start(&edge.rtmp("live/livestream")).sees(10);
 }
 
 /// Answers play with SRS's "RTMP 302", and knows a bad token.

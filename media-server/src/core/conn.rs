@@ -67,6 +67,13 @@ pub(super) struct Publisher {
     pub(super) public: Option<Arc<Source>>,
 }
 
+impl Publisher {
+    /// A link brings the stream.
+    pub(super) fn is_pull(&self) -> bool {
+        self.route.is_none() && self.public.is_none()
+    }
+}
+
 /// What a connection is.
 #[derive(Debug)]
 pub(super) enum Role {

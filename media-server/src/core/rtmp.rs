@@ -260,18 +260,26 @@ impl Core {
 
     pub(super) fn media(&self, conn: &mut Conn, kind: TagKind, timestamp: u32, payload: &[u8]) {
         let Some(publisher) = &mut conn.publisher else { return };
-        publisher.started = true;
-        conn.deadline = Some(self.now + publisher.timeout);
         let source = &publisher.source;
-        match kind {
-            TagKind::Script if payload.len() > MAX_HEADER => {
-                source.refuse_header(kind, payload.len());
-                return;
+        let metadata = match kind {
+            TagKind::Script if payload.len() <= MAX_HEADER => {
+                flv::relayed_metadata(payload, &self.server.signature, &self.server.version.text)
             }
             TagKind::Script => {
-                let relayed =
-                    flv::relayed_metadata(payload, &self.server.signature, &self.server.version.text);
-                if let Some(metadata) = relayed {
+                source.refuse_header(kind, payload.len());
+                None
+            }
+            TagKind::Audio | TagKind::Video => None,
+        };
+        if kind == TagKind::Script && metadata.is_none() && publisher.is_pull() {
+            // Servers also say what is not of the stream, whether they have it or not.
+            return;
+        }
+        publisher.started = true;
+        conn.deadline = Some(self.now + publisher.timeout);
+        match kind {
+            TagKind::Script => {
+                if let Some(metadata) = metadata {
                     source.push(kind, timestamp, &metadata, self.now);
                 }
                 return;
