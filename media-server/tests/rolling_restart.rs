@@ -12,9 +12,10 @@
 mod common;
 
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use common::{Reaped, media, request, wait_until};
 use media_server::flv::{self, Role, TagKind};
@@ -29,8 +30,11 @@ struct Node {
     process: Option<Reaped>,
 }
 
+/// An address that stays free while its server is away: connections, which also take ports, are from 127.0.0.1.
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let ip = Ipv4Addr::new(127, 0, 3, LAST.fetch_add(1, Ordering::Relaxed) + 1);
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 impl Node {
