@@ -19,7 +19,7 @@ use media_server::flv::TagKind;
 use media_server::rtmp::client::{Client, Event, Intent};
 use media_server::rtmp::session::{self, Identity, Session};
 use media_server::rtmp::url::Target;
-use media_server::rtmp::{chunk, message_type};
+use media_server::rtmp::{OUT_CHUNK_SIZE, chunk, message_type};
 use media_server::server::Service;
 
 fn rtmp_port(server: &TestServer) -> u16 {
@@ -298,7 +298,7 @@ fn has_nothing(mut stream: TcpStream) {
         }
         if plays {
             let values = [Value::string("|RtmpSampleAccess"), Value::Bool(true), Value::Bool(true)];
-            chunk::on_stream(&mut out, message_type::DATA_AMF0, &values);
+            chunk::on_stream(&mut out, OUT_CHUNK_SIZE, message_type::DATA_AMF0, &values);
         }
         if stream.write_all(&std::mem::take(&mut out)).is_err() {
             return;

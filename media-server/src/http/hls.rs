@@ -163,16 +163,12 @@ impl Hls {
         if !judges::is_guarded(judge) {
             return Ok(body);
         }
+        let file = folder.file();
         let body = match body {
-            Some(body) => body,
-            None => {
-                let file = folder.file();
-                match self.ask(move || read(&file)).await? {
-                    Some(body) => body,
-                    None => return Ok(None),
-                }
-            }
+            Some(body) => Some(body),
+            None => self.ask(move || read(&file)).await?,
         };
+        let Some(body) = body else { return Ok(None) };
         let segments = judge.hls.as_ref().is_none_or(|hls| hls.ts_ctx);
         Ok(Some(match std::str::from_utf8(&body) {
             Ok(text) => playlist::with_context(text, &context, segments).into(),
