@@ -42,25 +42,29 @@ fn run() -> Result<(), String> {
     collect(&source.join("image/html"), "", &mut pages)?;
     pages.extend(LIBRARIES.map(|(from, to)| (to.to_owned(), packages.join(from))));
     pages.sort();
-    let compressed = out.join("gzip");
-    fs::create_dir_all(&compressed).map_err(|error| at(&compressed, &error))?;
+    // Copies, named from cargo's folder on: another checkout may find this one's result there.
+    let copies = out.join("pages");
+    fs::create_dir_all(&copies).map_err(|error| at(&copies, &error))?;
     let mut table = String::from("&[\n");
     for (index, (path, file)) in pages.iter().enumerate() {
         let Some(kind) = kind(path) else { continue };
         let body = fs::read(file).map_err(|error| at(file, &error))?;
-        let small = compressed.join(format!("{index}.gz"));
-        fs::write(&small, gzip(&body).map_err(|error| at(file, &error))?)
-            .map_err(|error| at(&small, &error))?;
+        let small = gzip(&body).map_err(|error| at(file, &error))?;
+        for (name, bytes) in [(format!("{index}"), &body), (format!("{index}.gz"), &small)] {
+            let copy = copies.join(name);
+            fs::write(&copy, bytes).map_err(|error| at(&copy, &error))?;
+        }
         let hash = Sha256::digest(&body);
         let tag = hash.iter().take(8).fold(String::new(), |mut tag, byte| {
             let _ = write!(tag, "{byte:02x}");
             tag
         });
+        let included = |name: String| format!(r#"include_bytes!(concat!(env!("OUT_DIR"), "/pages/{name}"))"#);
+        let (body, small) = (included(format!("{index}")), included(format!("{index}.gz")));
         // Debug's form of a text is a literal of Rust.
-        let (file, small) = (file.display().to_string(), small.display().to_string());
         let _ = writeln!(
             table,
-            "    Page {{ path: {path:?}, kind: {kind:?}, tag: {tag:?}, body: include_bytes!({file:?}), gzip: include_bytes!({small:?}) }},"
+            "    Page {{ path: {path:?}, kind: {kind:?}, tag: {tag:?}, body: {body}, gzip: {small} }},"
         );
     }
     table.push(']');
