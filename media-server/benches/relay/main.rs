@@ -83,7 +83,7 @@ enum Work {
     Heavy(usize),
     /// Publishers that send in bursts of so many milliseconds.
     Publishers(usize, u64),
-    /// Nobody.
+    /// Nobody, at a server as the image configures it.
     Idle,
 }
 
@@ -232,7 +232,7 @@ fn measure(row: &Row, options: &Options, media: &Path) -> Result<(), Failure> {
             let burst = Duration::from_millis(burst);
             judge(row, &scenario::publishers(&ours()?, media, of(count), burst, window)?)
         }
-        Work::Idle => judge(row, &scenario::idle(&ours()?, window)?),
+        Work::Idle => judge(row, &scenario::idle(&Server::of_image()?, window)?),
     }
 }
 

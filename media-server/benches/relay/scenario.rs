@@ -1,7 +1,8 @@
 //! One measurement: a server, a paced publisher, the mass of players, and a few players that tell latencies.
 //!
 //! The players that tell latencies are a process of their own: the mass shares its core with others and would be
-//! late itself.
+//! late itself. The mass gives way to all others (`nice`), as viewers on machines of their own would: else the latency
+//! would be mostly theirs.
 
 use std::path::Path;
 use std::process::Command;
@@ -93,7 +94,7 @@ pub fn players(
         let mut left = if index == 0 { players.count.saturating_sub(PROBES) } else { players.count };
         while left > 0 {
             let some = left.min(PER_PROCESS);
-            let mut load = load(&url(server, address, players), some, usize::MAX, LONGEST)?;
+            let mut load = load(mass(), &url(server, address, players), some, usize::MAX, LONGEST)?;
             load.wait_for_line("measuring", CONNECTING)?;
             loads.push(load);
             left -= some;
@@ -102,7 +103,8 @@ pub fn players(
     }
     let Some(first) = kinds.first() else { return Err("no players".into()) };
     let seconds = window.as_secs().to_string();
-    let mut probe = load(&url(server, address, first), PROBES.min(first.count), 1, &seconds)?;
+    let probes = PROBES.min(first.count);
+    let mut probe = load(Command::new(PROGRAM), &url(server, address, first), probes, 1, &seconds)?;
     probe.wait_for_line("measuring", PATIENCE)?;
     let usage = Usage::now(pid)?;
     let told = Told::read(&probe.output(window + PATIENCE)?)?;
@@ -133,8 +135,20 @@ fn url(server: &Server, address: usize, players: &Players) -> String {
     }
 }
 
-fn load(url: &str, players: usize, sample: usize, seconds: &str) -> Result<Process, Failure> {
-    let mut command = Command::new(PROGRAM);
+/// The program at a low priority.
+fn mass() -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "10", PROGRAM]);
+    command
+}
+
+fn load(
+    mut command: Command,
+    url: &str,
+    players: usize,
+    sample: usize,
+    seconds: &str,
+) -> Result<Process, Failure> {
     command.args(["load", "--json", "--seconds", seconds, "--sample", &sample.to_string()]);
     Process::start(command.args(["--players", &players.to_string(), url]))
 }

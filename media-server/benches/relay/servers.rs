@@ -49,11 +49,26 @@ impl Server {
             cert.display(),
             root = folder.path().display()
         );
+        Self::start(conf, [rtmp, http, https], folder)
+    }
+
+    /// This server with the image's own configuration, but for the ports.
+    pub fn of_image() -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
+        let [rtmp, http, https, api] = free_ports()?;
+        let mut conf = include_str!("../../image/conf/srs.conf").to_owned();
+        for (usual, port) in [("1935;", rtmp), ("1985;", api), ("8080;", http)] {
+            conf = conf.replace(usual, &format!("127.0.0.1:{port};"));
+        }
+        Self::start(conf, [rtmp, http, https], folder)
+    }
+
+    fn start(conf: String, ports: [u16; 3], folder: tempfile::TempDir) -> Result<Self, Failure> {
         let file = folder.path().join("srs.conf");
         std::fs::write(&file, conf)?;
         let mut command = Command::new(PROGRAM);
         command.arg("-c").arg(file).current_dir(folder.path());
-        Self::wait(Process::start(&mut command)?, [rtmp, http, https], folder)
+        Self::wait(Process::start(&mut command)?, ports, folder)
     }
 
     /// This server as an edge, and an origin that it pulls from; `vhosts` makes the blocks of both, with what stands in
