@@ -202,9 +202,11 @@ fn a_drain_goes_through_its_phases() {
 /// Players of every kind get a clean end of the stream at a keyframe, and the server is gone before the deadline.
 #[test]
 fn viewers_are_handed_over_before_the_deadline() {
-    let root = "grace_start_wait 300; grace_final_wait 300; grace_deadline 20000; grace_handover 15000;";
+    // Time enough for the publisher to reach a keyframe, the last of which come after 3 s.
+    let root = "grace_start_wait 300; grace_final_wait 300; grace_deadline 40000; grace_handover 38000;";
     let origin = Origin::start(root, "");
-    let _publisher = origin.publisher();
+    let _publisher = start_publisher(&origin.rtmp(), &[origin.rtmp, free_address()]);
+    wait_until("it is published", || origin.drain()["publishers"] == 1);
     let dir = tempfile::tempdir().unwrap();
     let files = [dir.path().join("rtmp.flv"), dir.path().join("http.flv")];
     let players: Vec<Child> =
@@ -225,7 +227,7 @@ fn viewers_are_handed_over_before_the_deadline() {
     }
     let log = origin.log();
     let code = origin.exit_code();
-    assert!(quits.elapsed() < Duration::from_secs(20), "{log}");
+    assert!(quits.elapsed() < Duration::from_secs(40), "{log}");
     assert_eq!(code, Some(0));
 }
 

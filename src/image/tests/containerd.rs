@@ -30,7 +30,7 @@ async fn a_loaded_image_is_there_under_all_its_names() {
     assert!(error.contains("ctr") && error.contains(&address), "{error}");
 
     let arguments = ["--config", &path("config.toml")];
-    let mut server = Server::start("containerd", &arguments, folder.path(), "containerd");
+    let mut server = Server::start("containerd", &arguments, folder.path());
     server.wait_for("containerd", || ctr(&["version"]).status.success());
     load(&archive, &options, &quiet).await.unwrap();
 

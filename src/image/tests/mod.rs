@@ -58,8 +58,9 @@ struct Server {
 }
 
 impl Server {
-    /// Starts a program whose package says in `install` how to get it, with all output in a file.
-    fn start(program: &str, arguments: &[&str], folder: &Path, install: &str) -> Self {
+    /// Starts a program of a Debian package of that name, with all output in a file.
+    fn start(program: &str, arguments: &[&str], folder: &Path) -> Self {
+        debian_packages::ensure(&[program]).unwrap_or_else(|error| panic!("{error}"));
         let log = folder.join("log");
         let file = fs::File::create(&log).unwrap();
         let child = Command::new(program)
@@ -68,9 +69,7 @@ impl Server {
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{program}: {error}; this test needs it: apt-get install {install}")
-            });
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
         Self { child, log }
     }
 

@@ -32,7 +32,7 @@ fn registry(htpasswd: Option<&str>) -> Registry {
     }
     fs::write(path("config.yml"), config).unwrap();
     let arguments = ["serve", &path("config.yml")];
-    let mut server = Server::start("docker-registry", &arguments, folder.path(), "docker-registry");
+    let mut server = Server::start("docker-registry", &arguments, folder.path());
     server.wait_for("registry", || TcpStream::connect(&address).is_ok());
     Registry { _server: server, address, _folder: folder }
 }
