@@ -107,6 +107,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
     tls::load(settings)?;
     reload::token(settings)?;
     reload::secret(settings)?;
+    reload::secret(settings)?;
     Ok(())
 }
 
